@@ -1,2 +1,3 @@
 //! Placeholder.
 pub mod manager;
+pub mod metrics;

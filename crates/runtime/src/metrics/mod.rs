@@ -1,0 +1,89 @@
+//! What the process tells Prometheus.
+//!
+//! The names are controller-runtime's, so that dashboards and alerts made for it work here: `controller_runtime_*`,
+//! `workqueue_*`, `rest_client_*` and `leader_election_*`, with `process_*` and `tokio_*` where it has `process_*`
+//! and `go_*`. Two families are this crate's own: `controller_reconciliations_total{controller,result}` and
+//! `controller_reconciliation_duration_seconds{controller}`. Every label set that is known at the start is there
+//! from the start with the value zero, so that `rate()` sees the first event.
+
+mod controller;
+mod process;
+mod queue;
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use prometheus_client::registry::Registry;
+
+pub use controller::{Active, ControllerMetrics, ReconcileEnd};
+pub use queue::{QueueMetrics, Work};
+
+use controller::ControllerFamilies;
+use queue::QueueFamilies;
+
+/// The content type of [`Metrics::encode`]'s text, for the `Content-Type` header.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All families of the process. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: RwLock<Registry>,
+    controllers: ControllerFamilies,
+    queues: QueueFamilies,
+}
+
+impl Metrics {
+    /// Families without a value yet, apart from `process_*` and, when made within a tokio runtime, `tokio_*`.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let controllers = ControllerFamilies::register(&mut registry);
+        let queues = QueueFamilies::register(&mut registry);
+        process::register(&mut registry);
+        Self(Arc::new(Inner {
+            registry: RwLock::new(registry),
+            controllers,
+            queues,
+        }))
+    }
+
+    /// The series of one controller, at zero.
+    ///
+    /// `max_concurrent` is the number of reconciles that it runs at once.
+    pub fn controller(&self, name: &str, max_concurrent: usize) -> ControllerMetrics {
+        self.0.controllers.of(name, max_concurrent)
+    }
+
+    /// The series of one controller's queue, at zero.
+    pub fn queue(&self, name: &str) -> QueueMetrics {
+        self.0.queues.of(name)
+    }
+
+    /// Adds families of the program's own.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.0.registry.write());
+    }
+
+    /// All families in the OpenMetrics text format.
+    ///
+    /// # Errors
+    ///
+    /// Only a collector registered by the program can fail.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.0.registry.read())?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;
