@@ -1,1 +1,5 @@
+//! The binary: parses, wires, prints.
+
+mod up;
+
 fn main() {}

@@ -1,0 +1,201 @@
+//! Shows the tree: drawn anew in place on a terminal, and as a line for each change elsewhere.
+
+use super::readiness::State;
+use super::tree::Row;
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+
+/// Where the tree is shown.
+pub enum Screen {
+    /// A terminal, on which the last picture had so many lines.
+    Terminal { drawn: usize, colour: bool },
+    /// A file or pipe; what was last said of each object.
+    Lines { said: HashMap<String, String> },
+}
+
+impl Screen {
+    /// The terminal, or lines where stdout is none.
+    pub fn stdout() -> Self {
+        if io::stdout().is_terminal() {
+            Self::Terminal {
+                drawn: 0,
+                colour: std::env::var_os("NO_COLOR").is_none(),
+            }
+        } else {
+            Self::Lines { said: HashMap::new() }
+        }
+    }
+
+    /// Shows the rows as they are now.
+    pub fn show(&mut self, rows: &[Row]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match self {
+            Self::Terminal { drawn, colour } => {
+                let (width, height) = terminal_size::terminal_size().map_or((80, 24), |(width, height)| {
+                    (usize::from(width.0), usize::from(height.0))
+                });
+                let picture = picture(rows, width, height.saturating_sub(2), *colour);
+                if *drawn > 0 {
+                    // Back to the first line of the last picture, and everything below it away.
+                    write!(out, "\x1b[{drawn}A\x1b[J")?;
+                }
+                *drawn = picture.len();
+                for line in picture {
+                    writeln!(out, "{line}")?;
+                }
+            }
+            Self::Lines { said } => {
+                for (name, line) in changes(rows, said) {
+                    writeln!(out, "{line}")?;
+                    said.insert(name, line);
+                }
+            }
+        }
+        out.flush()
+    }
+}
+
+fn mark(state: &State) -> (&'static str, &'static str) {
+    match state {
+        State::Ready => ("✓", "\x1b[32m"),
+        State::There => ("·", "\x1b[2m"),
+        State::Waiting(_) => ("…", "\x1b[33m"),
+        State::Deleting => ("✗", "\x1b[31m"),
+    }
+}
+
+fn message(row: &Row) -> String {
+    match &row.state {
+        State::Waiting(why) if row.detail.is_empty() => why.clone(),
+        State::Waiting(why) => format!("{}  {why}", row.detail),
+        State::Deleting => "is being deleted".to_owned(),
+        State::Ready | State::There => row.detail.clone(),
+    }
+}
+
+/// The lines of the picture, cut to the size of the terminal: what does not fit is counted, and what waits is kept
+/// before what is ready.
+fn picture(rows: &[Row], width: usize, height: usize, colour: bool) -> Vec<String> {
+    let name_width = rows
+        .iter()
+        .map(|row| row.branch.chars().count() + row.name.chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut shown: Vec<&Row> = rows.iter().collect();
+    let mut hidden = 0;
+    if shown.len() > height && height > 1 {
+        hidden = shown.len() - (height - 1);
+        let mut to_hide = hidden;
+        // From the end, as the deepest and latest are the least telling.
+        let mut keep: Vec<bool> = shown
+            .iter()
+            .rev()
+            .map(|row| {
+                let hide = to_hide > 0 && row.state.is_done();
+                to_hide -= usize::from(hide);
+                !hide
+            })
+            .collect();
+        keep.reverse();
+        let mut keep = keep.into_iter();
+        shown.retain(|_| keep.next().unwrap_or(true));
+        shown.truncate(height - 1);
+    }
+    let mut lines: Vec<String> = shown
+        .iter()
+        .map(|row| {
+            let (mark, paint) = mark(&row.state);
+            let name = format!("{}{}", row.branch, row.name);
+            let pad = " ".repeat(name_width.saturating_sub(name.chars().count()));
+            let plain = format!("{name}{pad}  {:>6}  {}", row.age, message(row));
+            let cut: String = plain.chars().take(width.saturating_sub(2)).collect();
+            let cut = cut.trim_end();
+            if colour {
+                format!("{paint}{mark}\x1b[0m {cut}")
+            } else {
+                format!("{mark} {cut}")
+            }
+        })
+        .collect();
+    if hidden > 0 {
+        lines.push(format!("  and {hidden} more"));
+    }
+    lines
+}
+
+/// The lines for what changed since it was last said, with what was deleted.
+fn changes(rows: &[Row], said: &HashMap<String, String>) -> Vec<(String, String)> {
+    let line = |row: &Row| {
+        let (mark, _) = mark(&row.state);
+        let place = if row.namespace.is_empty() {
+            String::new()
+        } else {
+            format!(" -n {}", row.namespace)
+        };
+        format!("{mark} {}{place}  {}", row.name, message(row))
+            .trim_end()
+            .to_owned()
+    };
+    rows.iter()
+        .map(|row| (format!("{}/{}", row.namespace, row.name), line(row)))
+        .filter(|(name, line)| said.get(name) != Some(line))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, state: State) -> Row {
+        Row {
+            branch: "└─".into(),
+            name: name.into(),
+            namespace: "default".into(),
+            state,
+            detail: "1/3".into(),
+            age: "5s".into(),
+        }
+    }
+
+    #[test]
+    fn lines_are_said_once() {
+        let rows = [
+            row("Pod/a", State::Ready),
+            row("Pod/b", State::Waiting("NotReady".into())),
+        ];
+        let mut said = HashMap::new();
+        let first = changes(&rows, &said);
+        assert_eq!(first[1].1, "… Pod/b -n default  1/3  NotReady");
+        said.extend(first);
+        assert!(changes(&rows, &said).is_empty());
+        assert_eq!(changes(&[row("Pod/b", State::Ready)], &said).len(), 1);
+    }
+
+    #[test]
+    fn a_small_terminal_keeps_what_waits() {
+        let rows: Vec<Row> = (0..9)
+            .map(|i| {
+                row(
+                    &format!("Pod/{i}"),
+                    if i == 7 {
+                        State::Waiting("x".into())
+                    } else {
+                        State::Ready
+                    },
+                )
+            })
+            .collect();
+        let lines = picture(&rows, 40, 4, false);
+        assert_eq!(lines.len(), 4);
+        assert!(
+            lines.iter().any(|line| line.starts_with("… └─Pod/7")),
+            "{lines:?}"
+        );
+        assert_eq!(lines[3], "  and 6 more");
+        assert!(
+            picture(&rows, 12, 40, false)
+                .iter()
+                .all(|line| line.chars().count() <= 12)
+        );
+    }
+}
