@@ -1,3 +1,6 @@
 //! Placeholder.
+pub mod config;
+pub mod fence;
+pub mod leader;
 pub mod manager;
 pub mod metrics;

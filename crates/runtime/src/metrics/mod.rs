@@ -7,6 +7,7 @@
 //! from the start with the value zero, so that `rate()` sees the first event.
 
 mod controller;
+mod leader;
 mod process;
 mod queue;
 
@@ -17,9 +18,11 @@ use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 
 pub use controller::{Active, ControllerMetrics, ReconcileEnd};
+pub use leader::LeaderMetrics;
 pub use queue::{QueueMetrics, Work};
 
 use controller::ControllerFamilies;
+use leader::LeaderFamilies;
 use queue::QueueFamilies;
 
 /// The content type of [`Metrics::encode`]'s text, for the `Content-Type` header.
@@ -34,6 +37,7 @@ struct Inner {
     registry: RwLock<Registry>,
     controllers: ControllerFamilies,
     queues: QueueFamilies,
+    leaders: LeaderFamilies,
 }
 
 impl Metrics {
@@ -42,11 +46,13 @@ impl Metrics {
         let mut registry = Registry::default();
         let controllers = ControllerFamilies::register(&mut registry);
         let queues = QueueFamilies::register(&mut registry);
+        let leaders = LeaderFamilies::register(&mut registry);
         process::register(&mut registry);
         Self(Arc::new(Inner {
             registry: RwLock::new(registry),
             controllers,
             queues,
+            leaders,
         }))
     }
 
@@ -60,6 +66,11 @@ impl Metrics {
     /// The series of one controller's queue, at zero.
     pub fn queue(&self, name: &str) -> QueueMetrics {
         self.0.queues.of(name)
+    }
+
+    /// The series of one Lease that this process may lead by, at zero.
+    pub fn leader(&self, lease: &str) -> LeaderMetrics {
+        self.0.leaders.of(lease)
     }
 
     /// Adds families of the program's own.

@@ -32,6 +32,7 @@ async fn zero_from_the_start() {
     let metrics = Metrics::new();
     let _controller = metrics.controller("hosted", 10);
     let _queue = metrics.queue("hosted");
+    let _leader = metrics.leader("clusterwright");
     insta::assert_snapshot!(stable(&metrics));
 }
 
