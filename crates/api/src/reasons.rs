@@ -75,8 +75,6 @@ words! {
         InvalidSpec = "InvalidSpec",
         /// The Cluster holds a value that can't be acted on; the message names it.
         InvalidCluster = "InvalidCluster",
-        /// The version is more than one minor ahead of the one that runs.
-        VersionSkipped = "VersionSkipped",
         /// An object of the needed name is controlled by another.
         AlreadyOwned = "AlreadyOwned",
         /// The management cluster's API refused or failed a request.

@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Hosted control planes.
+pub mod names;
+pub mod network;
+pub mod quantity;
+pub mod version;
