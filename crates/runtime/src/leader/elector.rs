@@ -159,16 +159,8 @@ impl Elector {
         self.fence.close();
         self.metrics.set_leader(false);
         self.renewed = None;
-        let Some(observed) = self
-            .observed
-            .as_ref()
-            .filter(|observed| self.is_held_by_us(observed))
-        else {
-            return;
-        };
-        let lease = record::released(observed.lease(), self.clock.now());
-        match timeout(self.election.try_timeout(), self.replace(lease)).await {
-            Ok(Ok(_)) => tracing::info!(lease = self.election.name, "released the Lease"),
+        match timeout(self.election.try_timeout(), self.give_back()).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(lease = self.election.name, %error, "failed to release the Lease");
             }
@@ -177,6 +169,35 @@ impl Elector {
                 "failed to release the Lease: no answer"
             ),
         }
+    }
+
+    async fn give_back(&mut self) -> Result<(), kube::Error> {
+        // A renewal whose answer was not awaited may have changed the Lease since; then once more, as it is now.
+        for known in [true, false] {
+            if !known {
+                let Some(lease) = self.api.get_opt(&self.election.name).await? else {
+                    return Ok(());
+                };
+                record::observe(&mut self.observed, lease);
+            }
+            let Some(observed) = self
+                .observed
+                .as_ref()
+                .filter(|observed| self.is_held_by_us(observed))
+            else {
+                return Ok(());
+            };
+            let lease = record::released(observed.lease(), self.clock.now());
+            match self.replace(lease).await {
+                Ok(_) => {
+                    tracing::info!(lease = self.election.name, "released the Lease");
+                    return Ok(());
+                }
+                Err(kube::Error::Api(status)) if known && status.is_conflict() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn extend(&mut self, sent: Instant) {

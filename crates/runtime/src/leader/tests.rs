@@ -341,6 +341,17 @@ async fn a_release_never_takes_the_lease_from_another() {
     assert_eq!(holder(&server), "b");
 }
 
+/// A renewal that was cut off at shutdown may still have been applied.
+#[tokio::test(start_paused = true)]
+async fn a_release_gets_by_an_unheard_renewal() {
+    let server = LeaseServer::default();
+    let (mut elector, ..) = elector(&server, "a");
+    elector.acquire().await;
+    server.edit(|lease| lease["spec"]["renewTime"] = json!("2026-01-01T00:00:02.000000Z"));
+    elector.release().await;
+    assert_eq!(server.holder(), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_release_does_not_hang() {
     let server = LeaseServer::default();

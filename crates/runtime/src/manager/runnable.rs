@@ -64,9 +64,8 @@ impl RunContext {
     /// A context outside a manager, with the receiver that resolves when the runnable is ready. For tests, and
     /// for programs that run a single controller by hand.
     pub fn detached(shutdown: CancellationToken) -> (Self, ReadyReceiver) {
-        let (sender, receiver) = oneshot::channel();
-        let ready = Ready(sender);
-        (Self { shutdown, ready }, ReadyReceiver(receiver))
+        let (ready, receiver) = Ready::pair();
+        (Self { shutdown, ready }, receiver)
     }
 }
 
@@ -75,6 +74,11 @@ impl RunContext {
 pub struct Ready(oneshot::Sender<()>);
 
 impl Ready {
+    pub(super) fn pair() -> (Self, ReadyReceiver) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), ReadyReceiver(receiver))
+    }
+
     /// The runnable is warm: the next group may start.
     pub fn set(self) {
         // The manager may be stopping and no longer listen.

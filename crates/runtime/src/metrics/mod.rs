@@ -14,6 +14,12 @@ mod queue;
 use std::fmt;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use clap::Args;
 use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 
@@ -21,12 +27,13 @@ pub use controller::{Active, ControllerMetrics, ReconcileEnd};
 pub use leader::LeaderMetrics;
 pub use queue::{QueueMetrics, Work};
 
+use crate::config::BindAddress;
 use controller::ControllerFamilies;
 use leader::LeaderFamilies;
 use queue::QueueFamilies;
 
-/// The content type of [`Metrics::encode`]'s text, for the `Content-Type` header.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of the text.
+const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All families of the process. Clones share them.
 #[derive(Clone, Debug)]
@@ -94,6 +101,29 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+impl Metrics {
+    /// The endpoint `/metrics`.
+    pub fn router(&self) -> Router {
+        let metrics = self.clone();
+        let answer = async move || match metrics.encode() {
+            Ok(text) => ([(CONTENT_TYPE, TEXT)], text).into_response(),
+            Err(error) => {
+                let text = format!("failed to encode the metrics: {error}\n");
+                (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+            }
+        };
+        Router::new().route("/metrics", get(answer))
+    }
+}
+
+/// The metrics' flag, named as controller-runtime's programs name it.
+#[derive(Args, Clone, Debug)]
+pub struct MetricsArgs {
+    /// Where metrics are served: HOST:PORT, :PORT for all addresses, or 0 for nowhere
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
+    pub metrics_bind_address: BindAddress,
 }
 
 #[cfg(test)]
