@@ -234,7 +234,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn lets_all_pass_without_election() {
-        let (client, ..) = slow_server(Duration::from_secs(3600));
+        let (client, ..) = slow_server(Duration::from_hours(1));
         let api: Api<ConfigMap> = Api::default_namespaced(Fence::open().wrap(&client));
         api.create(&PostParams::default(), &ConfigMap::default())
             .await
@@ -243,7 +243,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn cuts_calls_in_flight_at_the_deadline() {
-        let (client, seen, answered) = slow_server(Duration::from_secs(60));
+        let (client, seen, answered) = slow_server(Duration::from_mins(1));
         let fence = Fence::closed();
         let start = Instant::now();
         fence.extend(start + Duration::from_secs(10));
@@ -254,7 +254,7 @@ mod tests {
             .unwrap_err();
         assert!(is_fenced(&error), "{error:?}");
         assert_eq!(start.elapsed(), Duration::from_secs(10));
-        sleep(Duration::from_secs(600)).await;
+        sleep(Duration::from_mins(10)).await;
         assert_eq!(
             (seen.load(Ordering::SeqCst), answered.load(Ordering::SeqCst)),
             (1, 0)
@@ -276,7 +276,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn closing_cuts_at_once() {
-        let (client, ..) = slow_server(Duration::from_secs(60));
+        let (client, ..) = slow_server(Duration::from_mins(1));
         let fence = Fence::closed();
         fence.extend(Instant::now() + Duration::from_secs(10));
         let api: Api<ConfigMap> = Api::default_namespaced(fence.wrap(&client));

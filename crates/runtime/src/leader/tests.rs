@@ -461,7 +461,7 @@ fn reads_flags() {
         .unwrap();
     assert_eq!(
         (election.name.as_str(), election.lease_duration),
-        ("other", Duration::from_secs(60))
+        ("other", Duration::from_mins(1))
     );
     let error = parse(&["--leader-elect-retry-period=often"])
         .unwrap_err()

@@ -36,7 +36,7 @@ impl Election {
         *self = Self::Running { stop, task };
         if is_won.await.is_err() {
             // The task ended without winning: it was told to stop, or died. `lost` says which.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

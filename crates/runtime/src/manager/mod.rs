@@ -58,7 +58,7 @@ impl Default for Options {
         Self {
             leader_election: None,
             shutdown_timeout: Duration::from_secs(30),
-            start_timeout: Duration::from_secs(120),
+            start_timeout: Duration::from_mins(2),
             clock: Clock::system(),
             metrics: Metrics::new(),
             health: Health::new(),
@@ -279,15 +279,19 @@ impl Readiness {
         let state = readiness.0.clone();
         health.add_ready("informer-sync", move || {
             let state = state.lock();
-            match state.warm {
-                true => Ok(()),
-                false => Err(format!("not ready yet: {}", comma_separated(&state.waiting)).into()),
+            if state.warm {
+                Ok(())
+            } else {
+                Err(format!("not ready yet: {}", comma_separated(&state.waiting)).into())
             }
         });
         let state = readiness.0.clone();
-        health.add_ready("shutdown", move || match state.lock().stopping {
-            true => Err("the process is shutting down".into()),
-            false => Ok(()),
+        health.add_ready("shutdown", move || {
+            if state.lock().stopping {
+                Err("the process is shutting down".into())
+            } else {
+                Ok(())
+            }
         });
         readiness
     }

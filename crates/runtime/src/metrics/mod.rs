@@ -85,7 +85,7 @@ impl Metrics {
         add(&mut self.0.registry.write());
     }
 
-    /// All families in the OpenMetrics text format.
+    /// All families in the text format of `OpenMetrics`.
     ///
     /// # Errors
     ///

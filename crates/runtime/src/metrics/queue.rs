@@ -210,7 +210,9 @@ struct Started {
 
 /// Reports what is in progress at the moment of the scrape.
 #[derive(Clone, Debug, Default)]
-struct Running(Arc<Mutex<Vec<(QueueLabels, Arc<Mutex<Started>>)>>>);
+struct Running(Arc<Mutex<Vec<RunningQueue>>>);
+
+type RunningQueue = (QueueLabels, Arc<Mutex<Started>>);
 
 impl Running {
     fn of(&self, labels: QueueLabels) -> Arc<Mutex<Started>> {
