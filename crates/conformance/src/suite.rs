@@ -1,0 +1,217 @@
+//! The committed suite: scenarios, recordings, known differences and what still fails.
+
+use crate::{
+    compare, recording,
+    run::Transcript,
+    scenario::{self, Scenario},
+};
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// How many known differences there may be.
+const MOST_KNOWN: usize = 10;
+
+/// All of it.
+#[derive(Debug)]
+pub struct Suite {
+    folder: PathBuf,
+    /// The scenarios.
+    pub scenarios: Vec<Scenario>,
+    /// The real server's transcripts, by the scenario's id.
+    pub recordings: BTreeMap<String, Transcript>,
+    known: Vec<Known>,
+    /// The ids of scenarios that our server does not pass yet.
+    pub pending: BTreeSet<String>,
+}
+
+/// A difference that is meant.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    /// The id of a scenario, or its beginning followed by `*`.
+    scenarios: String,
+    /// The beginning of the place in a step, such as `$.body.metadata`.
+    at: String,
+    /// Why.
+    reason: String,
+}
+
+impl Suite {
+    /// Reads the suite that lies beside this program's source.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or there are too many known differences.
+    pub fn load() -> anyhow::Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).to_owned();
+        let known: Vec<Known> = serde_saphyr::from_str(&read(&folder.join("differences.yaml"))?)?;
+        ensure!(
+            known.len() <= MOST_KNOWN,
+            "more than {MOST_KNOWN} known differences"
+        );
+        ensure!(
+            known.iter().all(|known| !known.reason.is_empty()),
+            "each known difference needs its reason"
+        );
+        let pending = read(&folder.join("pending.txt"))?;
+        let pending = pending
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Ok(Self {
+            scenarios: scenario::load(&folder.join("scenarios"))?,
+            recordings: recording::load(&folder.join("recordings"))?,
+            known,
+            pending: pending.map(str::to_owned).collect(),
+            folder,
+        })
+    }
+
+    /// Keeps the scenarios whose id contains one of the words; with no words, all.
+    pub fn filter(&mut self, words: &[String]) {
+        if !words.is_empty() {
+            self.scenarios
+                .retain(|scenario| words.iter().any(|word| scenario.id().contains(word.as_str())));
+        }
+    }
+
+    /// Compares ours with what is expected, for the suite's scenarios.
+    pub fn compare(
+        &self,
+        expected: &BTreeMap<String, Transcript>,
+        got: &BTreeMap<String, Transcript>,
+    ) -> Report {
+        let mut report = Report::default();
+        for scenario in &self.scenarios {
+            let id = scenario.id();
+            let Some(got) = got.get(&id) else { continue };
+            let failure = match expected.get(&id) {
+                Some(expected) => compare::transcripts(expected, got, |difference| {
+                    self.known.iter().any(|known| known.covers(&id, &difference.path))
+                })
+                .map(|failure| failure.to_string()),
+                None => Some("  it has no recording: run `record`\n".to_owned()),
+            };
+            match failure {
+                Some(failure) => report.failed.insert(id, failure),
+                None => {
+                    report.passed.insert(id);
+                    None
+                }
+            };
+        }
+        report
+    }
+
+    /// Compares without regard to known differences, as recordings are with the real server.
+    pub fn compare_real(&self, got: &BTreeMap<String, Transcript>) -> Report {
+        let strict = Self {
+            known: Vec::new(),
+            ..self.copy()
+        };
+        strict.compare(&self.recordings, got)
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            folder: self.folder.clone(),
+            scenarios: self.scenarios.clone(),
+            recordings: BTreeMap::new(),
+            known: Vec::new(),
+            pending: BTreeSet::new(),
+        }
+    }
+
+    /// Commits transcripts of the real server as recordings.
+    ///
+    /// # Errors
+    /// When a transcript has an error in it, or a file cannot be written.
+    pub fn record(
+        &self,
+        transcripts: &BTreeMap<String, Transcript>,
+        all: &BTreeSet<String>,
+    ) -> anyhow::Result<()> {
+        for (id, transcript) in transcripts {
+            let error = transcript.iter().find(|entry| entry.get("error").is_some());
+            ensure!(
+                error.is_none(),
+                "{id} cannot be recorded: {}",
+                error.unwrap_or(&Value::Null)
+            );
+        }
+        recording::save(&self.folder.join("recordings"), transcripts, all)
+    }
+
+    /// Writes the list of scenarios that fail.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_pending(&self, failed: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
+        let mut text =
+            "# Scenarios that the in-process server does not pass yet; the aim is an empty list.\n"
+                .to_owned();
+        for id in failed {
+            writeln!(text, "{id}")?;
+        }
+        fs::write(self.folder.join("pending.txt"), text).context("failed to write pending.txt")
+    }
+}
+
+impl Known {
+    fn covers(&self, id: &str, path: &str) -> bool {
+        let scenario = self
+            .scenarios
+            .strip_suffix('*')
+            .map_or(id == self.scenarios, |start| id.starts_with(start));
+        scenario && path.starts_with(&self.at)
+    }
+}
+
+/// What a comparison gave.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The ids of scenarios without a difference.
+    pub passed: BTreeSet<String>,
+    /// The ids of the others, and where they differ.
+    pub failed: BTreeMap<String, String>,
+}
+
+impl Report {
+    /// The failures as text, but for those of `except`.
+    pub fn text(&self, except: &BTreeSet<String>) -> String {
+        let told = self.failed.iter().filter(|(id, _)| !except.contains(*id));
+        told.map(|(id, failure)| format!("FAILED {id}\n{failure}\n"))
+            .collect()
+    }
+
+    /// `N passed, N failed`
+    pub fn summary(&self) -> String {
+        format!("{} passed, {} failed", self.passed.len(), self.failed.len())
+    }
+}
+
+/// Transcripts side by side, for `-o json`.
+pub fn transcripts_json(
+    report: &Report,
+    real: &BTreeMap<String, Transcript>,
+    ours: &BTreeMap<String, Transcript>,
+) -> Value {
+    let entry = |id: &String| {
+        let passed = report.passed.contains(id);
+        json!({"scenario": id, "passed": passed, "real": real.get(id), "ours": ours.get(id)})
+    };
+    ours.keys()
+        .chain(real.keys().filter(|id| !ours.contains_key(*id)))
+        .map(entry)
+        .collect()
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+}
