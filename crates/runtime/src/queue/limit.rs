@@ -9,18 +9,33 @@ use tokio::time::Instant;
 pub struct Backoff {
     first: Duration,
     limit: Duration,
+    jitter: bool,
 }
 
 impl Backoff {
     /// From `first` after one failure, doubling, up to `limit`. Each wait is shortened by up to a fifth at random,
     /// so that keys that failed together are not tried together.
     pub const fn exponential(first: Duration, limit: Duration) -> Self {
-        Self { first, limit }
+        Self {
+            first,
+            limit,
+            jitter: true,
+        }
+    }
+
+    /// The same without its random part.
+    pub const fn without_jitter(mut self) -> Self {
+        self.jitter = false;
+        self
     }
 
     /// The wait after so many failures in a row.
     pub fn delay(&self, failures: u32) -> Duration {
-        self.nominal(failures).mul_f64(rand::random_range(0.8..=1.0))
+        let nominal = self.nominal(failures);
+        if self.jitter {
+            return nominal.mul_f64(rand::random_range(0.8..=1.0));
+        }
+        nominal
     }
 
     /// The wait without its random part.
