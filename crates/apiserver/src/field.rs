@@ -1,5 +1,6 @@
 //! Errors of validation, each at the path of a field, in the words that the real API server uses.
 
+use crate::schema::gotext;
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -113,7 +114,13 @@ impl Kind {
     fn shows_value(self) -> bool {
         matches!(
             self,
-            Self::Invalid | Self::TypeInvalid | Self::NotSupported | Self::Duplicate | Self::NotFound
+            Self::Invalid
+                | Self::TypeInvalid
+                | Self::NotSupported
+                | Self::Duplicate
+                | Self::NotFound
+                | Self::TooMany
+                | Self::TooFew
         )
     }
 }
@@ -129,6 +136,8 @@ pub struct FieldError {
     pub value: Value,
     /// What would be right.
     pub detail: String,
+    /// The value is left out of the message, though the kind shows one.
+    pub omit_value: bool,
 }
 
 impl FieldError {
@@ -139,7 +148,14 @@ impl FieldError {
             path: path.clone(),
             value: value.clone(),
             detail: detail.into(),
+            omit_value: false,
         }
+    }
+
+    /// The same without the value in its message.
+    pub fn omitting_value(mut self) -> Self {
+        self.omit_value = true;
+        self
     }
 
     /// A missing value.
@@ -162,11 +178,29 @@ impl FieldError {
         Self::new(Kind::Duplicate, path, value, "")
     }
 
+    /// A text of more than `max` (said to be bytes, as the real server says it of characters too).
+    pub fn too_long(path: &Path, max: i64) -> Self {
+        let unit = if max == 1 { "byte" } else { "bytes" };
+        let detail = format!("may not be more than {max} {unit}");
+        Self::new(Kind::TooLong, path, &Value::Null, detail)
+    }
+
+    /// A list or map of `actual` items where `max` are allowed.
+    pub fn too_many(path: &Path, actual: usize, max: i64) -> Self {
+        let unit = if max == 1 { "item" } else { "items" };
+        Self::new(
+            Kind::TooMany,
+            path,
+            &json!(actual),
+            format!("must have at most {max} {unit}"),
+        )
+    }
+
     /// A value that is not one of `supported`.
     pub fn not_supported(path: &Path, value: &Value, supported: &[&str]) -> Self {
         let mut detail = String::new();
         if !supported.is_empty() {
-            let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+            let quoted: Vec<String> = supported.iter().map(|s| gotext::quote(s)).collect();
             detail = format!("supported values: {}", quoted.join(", "));
         }
         Self::new(Kind::NotSupported, path, value, detail)
@@ -175,9 +209,9 @@ impl FieldError {
     /// The message without the path, which is what a cause in a Status carries.
     pub fn body(&self) -> String {
         let mut text = self.kind.text().to_owned();
-        if self.kind.shows_value() {
+        if self.kind.shows_value() && !self.omit_value {
             text.push_str(": ");
-            text.push_str(&self.value.to_string());
+            text.push_str(&gotext::shown(&self.value));
         }
         if !self.detail.is_empty() {
             text.push_str(": ");

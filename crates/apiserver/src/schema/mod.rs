@@ -4,8 +4,33 @@
 //! kinds (tables generated from the real server's OpenAPI documents), so that pruning, defaulting, validation,
 //! server-side apply and strategic merge patches are each written once.
 
+pub mod cel;
+mod correlate;
+mod default;
+mod embedded;
+mod formats;
+pub mod gotext;
+mod lists;
+mod meta;
+mod parse;
+mod pattern;
+mod problem;
+mod prune;
+mod validate;
+
+pub use default::{apply_defaults, drop_nulls};
+pub use embedded::validate_embedded;
+pub use formats::{Format, is_recognized_format};
+pub use lists::validate_lists;
+pub use meta::object_meta;
+pub use parse::SchemaError;
+pub use pattern::Pattern;
+pub use prune::{prune, prune_value};
+pub use validate::{has_blocking, validate, validate_all};
+
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +49,33 @@ pub enum Type {
     Number,
     /// True or false.
     Boolean,
+}
+
+impl Type {
+    /// The name in a schema, as `object`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Array => "array",
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+        }
+    }
+
+    /// The type of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "object" => Self::Object,
+            "array" => Self::Array,
+            "string" => Self::String,
+            "integer" => Self::Integer,
+            "number" => Self::Number,
+            "boolean" => Self::Boolean,
+            _ => return None,
+        })
+    }
 }
 
 /// How lists merge (`x-kubernetes-list-type`).
@@ -49,25 +101,32 @@ pub struct PatchStrategy {
     pub merge_key: Option<Arc<str>>,
 }
 
-/// A schema that others share; nodes of built-in kinds may contain themselves.
-#[derive(Clone, Debug, Default)]
-pub struct SchemaRef(Arc<OnceLock<Schema>>);
+/// A schema that others share. Built-in kinds may contain themselves, so that a node can be read from its table only
+/// when it is first looked at.
+#[derive(Clone, Default)]
+pub struct SchemaRef(Arc<Node>);
+
+#[derive(Default)]
+struct Node {
+    content: OnceLock<Schema>,
+    later: Option<Box<dyn Fn() -> Schema + Send + Sync>>,
+}
 
 impl SchemaRef {
     /// A node that is ready.
     pub fn new(schema: Schema) -> Self {
-        Self(Arc::new(OnceLock::from(schema)))
+        Self(Arc::new(Node {
+            content: OnceLock::from(schema),
+            later: None,
+        }))
     }
 
-    /// A node to be given its content later by [`SchemaRef::fill`]; until then it accepts anything.
-    pub fn unfilled() -> Self {
-        Self::default()
-    }
-
-    /// Gives an unfilled node its content; the first one given stays.
-    pub fn fill(&self, schema: Schema) {
-        // A second filling would be the same definition read twice, and is dropped.
-        let _ = self.0.set(schema);
+    /// A node whose content is made when it is first looked at.
+    pub fn lazy(make: impl Fn() -> Schema + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Node {
+            content: OnceLock::new(),
+            later: Some(Box::new(make)),
+        }))
     }
 }
 
@@ -75,10 +134,38 @@ impl Deref for SchemaRef {
     type Target = Schema;
 
     fn deref(&self) -> &Schema {
-        static ANYTHING: OnceLock<Schema> = OnceLock::new();
-        self.0
-            .get()
-            .unwrap_or_else(|| ANYTHING.get_or_init(Schema::anything))
+        let node = &self.0;
+        node.content
+            .get_or_init(|| node.later.as_ref().map_or_else(Schema::anything, |make| make()))
+    }
+}
+
+impl fmt::Debug for SchemaRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.content.get() {
+            Some(schema) => schema.fmt(f),
+            None => f.write_str("(not read yet)"),
+        }
+    }
+}
+
+/// What the Go type of a built-in definition says beyond its OpenAPI schema.
+#[derive(Debug, Default)]
+pub struct Definition {
+    /// The definition's name in the OpenAPI documents, as `io.k8s.api.apps.v1.Deployment`.
+    pub name: &'static str,
+    /// Fields whose zero value is written.
+    pub keep: Vec<&'static str>,
+    /// Fields that are written as null where they have no value.
+    pub null: Vec<&'static str>,
+    /// Fields whose zero value is left out, though it is their default.
+    pub drop: Vec<&'static str>,
+}
+
+impl Definition {
+    /// The name of the Go type, as `Deployment`.
+    pub fn type_name(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
     }
 }
 
@@ -115,11 +202,61 @@ pub struct Schema {
     pub format: Option<Arc<str>>,
     /// What values are valid, where more than the type is said.
     pub checks: Option<Box<Checks>>,
+    /// For nodes of built-in kinds that are a definition: what its Go type adds.
+    pub definition: Option<&'static Definition>,
 }
 
-/// The rules for values beyond their type. Filled from a CRD by the `schema` module's parser.
+/// The rules for values beyond their type. Filled from a CRD by the `schema` module's parser; built-in kinds have
+/// theirs in code.
 #[derive(Clone, Debug, Default)]
-pub struct Checks {}
+pub struct Checks {
+    /// The format, where it is one that is judged for this type.
+    pub format: Option<Format>,
+    /// The least number allowed.
+    pub minimum: Option<f64>,
+    /// `minimum` itself is not allowed.
+    pub exclusive_minimum: bool,
+    /// The greatest number allowed.
+    pub maximum: Option<f64>,
+    /// `maximum` itself is not allowed.
+    pub exclusive_maximum: bool,
+    /// Numbers must be a multiple of this.
+    pub multiple_of: Option<f64>,
+    /// The fewest characters.
+    pub min_length: Option<i64>,
+    /// The most characters.
+    pub max_length: Option<i64>,
+    /// What texts must match somewhere.
+    pub pattern: Option<Pattern>,
+    /// The fewest items.
+    pub min_items: Option<i64>,
+    /// The most items.
+    pub max_items: Option<i64>,
+    /// No two items may be equal.
+    pub unique_items: bool,
+    /// The fewest fields.
+    pub min_properties: Option<i64>,
+    /// The most fields.
+    pub max_properties: Option<i64>,
+    /// Fields that are not named are refused (`additionalProperties: false`).
+    pub closed: bool,
+    /// The values allowed; all where empty.
+    pub one_of_values: Vec<Value>,
+    /// Must all hold.
+    pub all_of: Vec<SchemaRef>,
+    /// At least one must hold.
+    pub any_of: Vec<SchemaRef>,
+    /// Exactly one must hold.
+    pub one_of: Vec<SchemaRef>,
+    /// Must not hold.
+    pub not: Option<SchemaRef>,
+    /// Rules in CEL (`x-kubernetes-validations`), in their order.
+    pub rules: Vec<Arc<cel::Rule>>,
+    /// Whether rules are here or anywhere below.
+    pub has_rules: bool,
+    /// Why the rules here cannot be run, where their value has no type that CEL knows.
+    pub untyped: bool,
+}
 
 impl Schema {
     /// A schema that accepts anything and prunes nothing.
@@ -133,5 +270,10 @@ impl Schema {
     /// The schema of the named field: its own, the map's, or none where the field is unknown.
     pub fn field(&self, name: &str) -> Option<&SchemaRef> {
         self.properties.get(name).or(self.additional.as_ref())
+    }
+
+    /// Whether CEL rules are here or anywhere below.
+    pub fn has_rules(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.has_rules)
     }
 }
