@@ -26,3 +26,7 @@ pub const VERSION_ANNOTATION: &str = "clusterwright.dev/kubernetes-version";
 
 /// Finalizer of a `HostedControlPlane`: held until nothing of the control plane is left.
 pub const HOSTED_CONTROL_PLANE_FINALIZER: &str = "hcp.controlplane.cluster.x-k8s.io";
+/// Annotation of pods: the `spec.rollout.after` that they were replaced for.
+pub const ROLLOUT_ANNOTATION: &str = "clusterwright.dev/rollout-after";
+/// Annotation of pods: a hash of the kubeconfig that they started with, which programs don't read again.
+pub const KUBECONFIG_ANNOTATION: &str = "clusterwright.dev/kubeconfig-hash";

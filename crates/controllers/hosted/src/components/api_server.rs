@@ -1,0 +1,138 @@
+//! The API servers.
+
+use std::net::IpAddr;
+
+use clusterwright_api::hosted::{ApiServer, Mount};
+use k8s_openapi::api::core::v1::{Volume, VolumeMount};
+
+use super::{
+    Desired, Flags, PodSpecification, Probes, Settings, Source, annotations, budget, deployment, leaf_files, pki,
+    template,
+};
+use crate::etcd;
+use crate::inputs::Inputs;
+use crate::names::Component;
+use crate::pki::{Leaf, Root, SERVICE_ACCOUNT_PURPOSE};
+
+/// The port that API servers listen on.
+pub const API_SERVER_PORT: i32 = 6443;
+
+/// The API servers as they are to be. `advertise` is the address that the hosted cluster's own Service `kubernetes`
+/// leads to: the load balancer's, where it has an IP address.
+pub fn api_server(inputs: &Inputs, settings: &Settings, advertise: Option<IpAddr>) -> Desired {
+    let component = Component::ApiServer;
+    let given = inputs.spec.inline.deployment.clone().unwrap_or_default().api_server.unwrap_or_default();
+    let args = flags(inputs, advertise).with(&given.pod.container.args);
+    let replicas = inputs.spec.replicas();
+    let pod = PodSpecification {
+        component,
+        container: &given.pod.container,
+        tag: settings.version.image_tag(),
+        requests: &[("cpu", "250m")],
+        args: args.args,
+        priority_class: given.pod.priority_class_name.clone(),
+        ports: Vec::new(),
+        probes: Probes {
+            scheme: "HTTPS",
+            port: API_SERVER_PORT,
+            startup: "/livez",
+            readiness: "/readyz",
+            liveness: "/livez",
+        },
+        pod_name: false,
+        pki: files(inputs),
+        volumes: mounts(&given),
+        mounts: Vec::new(),
+        annotations: annotations(&settings.version, settings.rollout.as_deref()),
+        spread_keys: &["pod-template-hash"],
+        capabilities: &["NET_BIND_SERVICE"],
+    };
+    Desired {
+        deployment: deployment(inputs, component, replicas, template(inputs, pod)),
+        kubeconfig: None,
+        budget: budget(inputs, component, replicas),
+        overridden: args.overridden,
+    }
+}
+
+fn flags(inputs: &Inputs, advertise: Option<IpAddr>) -> Flags {
+    let mut flags = Flags::default();
+    if let Some(address) = advertise {
+        flags.set("advertise-address", address.to_string());
+    }
+    flags
+        .set("allow-privileged", "true")
+        .set("authorization-mode", "Node,RBAC")
+        .set("client-ca-file", pki("ca.crt"))
+        .set("enable-admission-plugins", "NodeRestriction")
+        .set("enable-bootstrap-token-auth", "true")
+        .set("etcd-cafile", pki("etcd-ca.crt"))
+        .set("etcd-certfile", pki("apiserver-etcd-client.crt"))
+        .set("etcd-keyfile", pki("apiserver-etcd-client.key"))
+        .set("etcd-servers", etcd::client_urls(inputs).join(","))
+        .set("kubelet-client-certificate", pki("apiserver-kubelet-client.crt"))
+        .set("kubelet-client-key", pki("apiserver-kubelet-client.key"))
+        .set("kubelet-preferred-address-types", "InternalIP,ExternalIP,Hostname")
+        .set("proxy-client-cert-file", pki("front-proxy-client.crt"))
+        .set("proxy-client-key-file", pki("front-proxy-client.key"))
+        .set("requestheader-allowed-names", "front-proxy-client")
+        .set("requestheader-client-ca-file", pki("front-proxy-ca.crt"))
+        .set("requestheader-extra-headers-prefix", "X-Remote-Extra-")
+        .set("requestheader-group-headers", "X-Remote-Group")
+        .set("requestheader-username-headers", "X-Remote-User")
+        .set("secure-port", API_SERVER_PORT.to_string())
+        .set("service-account-issuer", format!("https://kubernetes.default.svc.{}", inputs.network.domain))
+        .set("service-account-key-file", pki("sa.pub"))
+        .set("service-account-signing-key-file", pki("sa.key"))
+        .set("service-cluster-ip-range", inputs.network.services.join(","))
+        .set("tls-cert-file", pki("apiserver.crt"))
+        .set("tls-private-key-file", pki("apiserver.key"));
+    flags
+}
+
+/// Certificates and keys: of the roots, the certificates only.
+fn files(inputs: &Inputs) -> Vec<Source> {
+    let root = |root: Root, file: &str| {
+        Source::Secret(inputs.names.contract_secret(root.purpose()), vec![("tls.crt", file.to_owned())])
+    };
+    vec![
+        root(Root::Cluster, "ca.crt"),
+        root(Root::Etcd, "etcd-ca.crt"),
+        root(Root::FrontProxy, "front-proxy-ca.crt"),
+        Source::Secret(
+            inputs.names.contract_secret(SERVICE_ACCOUNT_PURPOSE),
+            vec![("tls.crt", "sa.pub".to_owned()), ("tls.key", "sa.key".to_owned())],
+        ),
+        leaf_files(inputs, Leaf::ApiServer),
+        leaf_files(inputs, Leaf::ApiServerEtcdClient),
+        leaf_files(inputs, Leaf::ApiServerKubeletClient),
+        leaf_files(inputs, Leaf::FrontProxyClient),
+    ]
+}
+
+/// The files that the spec mounts, which have to be there.
+fn mounts(given: &ApiServer) -> Vec<(Volume, VolumeMount)> {
+    let volume = |name: &String, mount: &Mount| {
+        let name = format!("mount-{name}");
+        let mut volume = Volume {
+            name: name.clone(),
+            ..Volume::default()
+        };
+        if let Some(mut source) = mount.config_map.clone() {
+            source.optional = Some(false);
+            volume.config_map = Some(source);
+        }
+        if let Some(mut source) = mount.secret.clone() {
+            source.optional = Some(false);
+            volume.secret = Some(source);
+        }
+        let mount = VolumeMount {
+            name,
+            mount_path: mount.path.clone(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        };
+        (volume, mount)
+    };
+    given.mounts.iter().map(|(name, mount)| volume(name, mount)).collect()
+}

@@ -1,0 +1,261 @@
+//! etcd: three members, TLS between them and towards the API servers. Pure: inputs in, objects out.
+//!
+//! Flags are kubeadm's (`cmd/kubeadm/app/phases/etcd`) for the version of etcd that belongs to the Kubernetes minor.
+
+use std::collections::BTreeMap;
+
+use clusterwright_api::meta;
+use k8s_openapi::api::apps::v1::{
+    RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
+    StatefulSetUpdateStrategy,
+};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, Service, ServicePort, ServiceSpec, VolumeMount,
+    VolumeResourceRequirements,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::components::{Flags, PKI_DIR, PodSpecification, Probes, Source, disruption_budget, selector, template};
+use crate::inputs::Inputs;
+use crate::names::Component;
+use crate::pki::{Leaf, LeafNames, Root};
+use crate::quantity;
+use crate::version::Version;
+
+/// How many members there are.
+pub const MEMBERS: i32 = 3;
+/// How many of them a write needs.
+pub const QUORUM: i32 = 2;
+/// The size of a volume to start with, where the controller chooses it.
+pub const INITIAL_VOLUME_SIZE: &str = "1Gi";
+
+const CLIENT_PORT: i32 = 2379;
+const PEER_PORT: i32 = 2380;
+const METRICS_PORT: i32 = 2381;
+const VOLUME: &str = "etcd-data";
+const VOLUME_DIR: &str = "/var/lib/etcd";
+
+/// etcd as it is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// The headless Service that gives each member its name.
+    pub service: Service,
+    /// The members.
+    pub stateful_set: StatefulSet,
+    /// The disruption budget.
+    pub budget: PodDisruptionBudget,
+    /// Arguments of the spec that the controller's own take precedence over.
+    pub overridden: Vec<String>,
+}
+
+/// The size of each member's volume.
+pub fn volume_size(inputs: &Inputs) -> Quantity {
+    let given = inputs.spec.inline.etcd.as_ref().and_then(|etcd| etcd.volume_size.as_ref());
+    given.map_or_else(|| Quantity(INITIAL_VOLUME_SIZE.to_owned()), quantity::canonical)
+}
+
+/// The URLs at which members are reached by API servers.
+pub fn client_urls(inputs: &Inputs) -> Vec<String> {
+    members(inputs).iter().map(|member| format!("https://{}:{CLIENT_PORT}", host(inputs, member))).collect()
+}
+
+/// The names that members' certificates hold for.
+pub fn certificate_names(inputs: &Inputs) -> LeafNames {
+    let mut names: LeafNames = ["localhost", "127.0.0.1", "::1"].into_iter().collect();
+    for member in members(inputs) {
+        names.add(&host(inputs, &member));
+        // As the cluster's DNS completes it.
+        names.add(&member);
+    }
+    names
+}
+
+fn members(inputs: &Inputs) -> Vec<String> {
+    let name = inputs.names.workload(Component::Etcd);
+    (0..MEMBERS).map(|index| format!("{name}-{index}")).collect()
+}
+
+fn host(inputs: &Inputs, member: &str) -> String {
+    format!("{member}.{}.{}.svc", inputs.names.etcd_service(), inputs.namespace)
+}
+
+/// etcd for the given version of Kubernetes.
+pub fn etcd(inputs: &Inputs, version: &Version) -> Desired {
+    let component = Component::Etcd;
+    let given = inputs.spec.inline.etcd.clone().unwrap_or_default();
+    let size = volume_size(inputs);
+    let args = flags(inputs, version, &size).with(&given.container.args);
+    let pod = PodSpecification {
+        component,
+        container: &given.container,
+        tag: version.etcd().tag.to_owned(),
+        requests: &[("cpu", "100m"), ("memory", "100Mi")],
+        args: args.args,
+        priority_class: given.priority_class_name.clone(),
+        ports: vec![("client", CLIENT_PORT), ("peer", PEER_PORT)],
+        probes: Probes {
+            scheme: "HTTP",
+            port: METRICS_PORT,
+            startup: "/readyz",
+            readiness: "/readyz",
+            liveness: "/livez",
+        },
+        pod_name: true,
+        pki: vec![
+            Source::Secret(
+                inputs.names.contract_secret(Root::Etcd.purpose()),
+                vec![("tls.crt", "etcd-ca.crt".to_owned())],
+            ),
+            leaf(inputs, Leaf::EtcdServer),
+            leaf(inputs, Leaf::EtcdPeer),
+        ],
+        volumes: Vec::new(),
+        mounts: vec![VolumeMount {
+            name: VOLUME.to_owned(),
+            mount_path: VOLUME_DIR.to_owned(),
+            ..VolumeMount::default()
+        }],
+        // Not the Kubernetes version: members are replaced when etcd's changes, not at each patch of Kubernetes.
+        annotations: BTreeMap::new(),
+        spread_keys: &[],
+        capabilities: &[],
+    };
+    let mut template = template(inputs, pod);
+    if let Some(metadata) = &mut template.metadata {
+        metadata.annotations = None;
+    }
+    let mut metadata = inputs.metadata(inputs.names.workload(component), Some(component));
+    metadata.annotations = Some([(meta::VERSION_ANNOTATION.to_owned(), version.to_string())].into());
+    Desired {
+        service: service(inputs),
+        stateful_set: StatefulSet {
+            metadata,
+            spec: Some(StatefulSetSpec {
+                // All at once: a member alone has no quorum and would never be ready.
+                pod_management_policy: Some("Parallel".to_owned()),
+                // Data outlives a set that is deleted by mistake; the controller deletes claims itself.
+                persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
+                    when_deleted: Some("Retain".to_owned()),
+                    when_scaled: Some("Retain".to_owned()),
+                }),
+                replicas: Some(MEMBERS),
+                selector: selector(inputs, component),
+                service_name: Some(inputs.names.etcd_service()),
+                template,
+                update_strategy: Some(StatefulSetUpdateStrategy {
+                    type_: Some("RollingUpdate".to_owned()),
+                    rolling_update: Some(RollingUpdateStatefulSetStrategy {
+                        partition: Some(0),
+                        ..RollingUpdateStatefulSetStrategy::default()
+                    }),
+                }),
+                volume_claim_templates: Some(vec![claim(inputs, size)]),
+                ..StatefulSetSpec::default()
+            }),
+            status: None,
+        },
+        budget: disruption_budget(inputs, component, None, Some(1)),
+        overridden: args.overridden,
+    }
+}
+
+fn claim(inputs: &Inputs, size: Quantity) -> PersistentVolumeClaim {
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(VOLUME.to_owned()),
+            labels: Some(inputs.names.labels(Some(Component::Etcd))),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some([("storage".to_owned(), size)].into()),
+                ..VolumeResourceRequirements::default()
+            }),
+            volume_mode: Some("Filesystem".to_owned()),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn leaf(inputs: &Inputs, leaf: Leaf) -> Source {
+    let name = leaf.name();
+    Source::Secret(
+        inputs.names.leaf_secret(name),
+        vec![("tls.crt", format!("{name}.crt")), ("tls.key", format!("{name}.key"))],
+    )
+}
+
+fn service(inputs: &Inputs) -> Service {
+    let port = |name: &str, port: i32| ServicePort {
+        name: Some(name.to_owned()),
+        port,
+        protocol: Some("TCP".to_owned()),
+        target_port: Some(IntOrString::Int(port)),
+        ..ServicePort::default()
+    };
+    Service {
+        metadata: inputs.metadata(inputs.names.etcd_service(), Some(Component::Etcd)),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            ports: Some(vec![port("client", CLIENT_PORT), port("peer", PEER_PORT)]),
+            // Members have to find each other before any of them is ready.
+            publish_not_ready_addresses: Some(true),
+            selector: Some(inputs.names.selector(Component::Etcd)),
+            type_: Some("ClusterIP".to_owned()),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn flags(inputs: &Inputs, version: &Version, size: &Quantity) -> Flags {
+    let own = host(inputs, "$(POD_NAME)");
+    let pki = |file: &str| format!("{PKI_DIR}/{file}");
+    let initial_cluster: Vec<String> = members(inputs)
+        .iter()
+        .map(|member| format!("{member}=https://{}:{PEER_PORT}", host(inputs, member)))
+        .collect();
+    let mut flags = Flags::default();
+    flags
+        .set("advertise-client-urls", format!("https://{own}:{CLIENT_PORT}"))
+        .set("cert-file", pki("etcd-server.crt"))
+        .set("client-cert-auth", "true")
+        .set("data-dir", format!("{VOLUME_DIR}/data"));
+    if version.etcd().minor >= 6 {
+        flags.set("feature-gates", "InitialCorruptCheck=true");
+    } else {
+        flags.set("experimental-initial-corrupt-check", "true");
+    }
+    flags
+        .set("initial-advertise-peer-urls", format!("https://{own}:{PEER_PORT}"))
+        .set("initial-cluster", initial_cluster.join(","))
+        .set("initial-cluster-state", "new")
+        .set("initial-cluster-token", format!("{}.{}", inputs.namespace, inputs.names.cluster()))
+        .set("key-file", pki("etcd-server.key"))
+        .set("listen-client-urls", format!("https://0.0.0.0:{CLIENT_PORT}"))
+        .set("listen-metrics-urls", format!("http://0.0.0.0:{METRICS_PORT}"))
+        .set("listen-peer-urls", format!("https://0.0.0.0:{PEER_PORT}"))
+        .set("name", "$(POD_NAME)")
+        .set("peer-cert-file", pki("etcd-peer.crt"))
+        .set("peer-client-cert-auth", "true")
+        .set("peer-key-file", pki("etcd-peer.key"))
+        .set("peer-trusted-ca-file", pki("etcd-ca.crt"));
+    // A tenth of the volume is left, so that etcd says that it is full before the disk is.
+    if let Some(bytes) = quantity::units(size) {
+        flags.set("quota-backend-bytes", (bytes / 10 * 9).to_string());
+    }
+    flags
+        .set("snapshot-count", "10000")
+        .set("trusted-ca-file", pki("etcd-ca.crt"));
+    if version.etcd().minor >= 6 {
+        flags.set("watch-progress-notify-interval", "5s");
+    } else {
+        flags.set("experimental-watch-progress-notify-interval", "5s");
+    }
+    flags
+}
