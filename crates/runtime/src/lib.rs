@@ -9,6 +9,8 @@ pub mod client;
 pub mod conditions;
 pub mod config;
 pub mod controller;
+pub mod crd;
+pub mod events;
 pub mod fence;
 mod finalizer;
 pub mod health;

@@ -6,6 +6,7 @@
 //! `controller_reconciliation_duration_seconds{controller}`. Every label set that is known at the start is there
 //! from the start with the value zero, so that `rate()` sees the first event.
 
+mod client;
 mod controller;
 mod leader;
 mod process;
@@ -23,11 +24,13 @@ use clap::Args;
 use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 
+pub use client::{ClientLayer, Counted};
 pub use controller::{Active, ControllerMetrics, ReconcileEnd};
 pub use leader::LeaderMetrics;
 pub use queue::{QueueMetrics, Work};
 
 use crate::config::BindAddress;
+use client::ClientFamilies;
 use controller::ControllerFamilies;
 use leader::LeaderFamilies;
 use queue::QueueFamilies;
@@ -45,6 +48,7 @@ struct Inner {
     controllers: ControllerFamilies,
     queues: QueueFamilies,
     leaders: LeaderFamilies,
+    clients: ClientFamilies,
 }
 
 impl Metrics {
@@ -54,12 +58,14 @@ impl Metrics {
         let controllers = ControllerFamilies::register(&mut registry);
         let queues = QueueFamilies::register(&mut registry);
         let leaders = LeaderFamilies::register(&mut registry);
+        let clients = ClientFamilies::register(&mut registry);
         process::register(&mut registry);
         Self(Arc::new(Inner {
             registry: RwLock::new(registry),
             controllers,
             queues,
             leaders,
+            clients,
         }))
     }
 
@@ -78,6 +84,28 @@ impl Metrics {
     /// The series of one Lease that this process may lead by, at zero.
     pub fn leader(&self, lease: &str) -> LeaderMetrics {
         self.0.leaders.of(lease)
+    }
+
+    /// A layer for a client's stack that counts its requests, as those to `host`.
+    ///
+    /// [`connect`](Self::connect) is the usual way to one.
+    pub fn client_layer(&self, host: &str) -> ClientLayer {
+        self.0.clients.layer(host)
+    }
+
+    /// A client of the API server of `config` whose requests are counted.
+    ///
+    /// It does not retry by itself, whatever `config` says: a controller's queue does, with a back-off that others can
+    /// see and that a shutdown ends.
+    pub fn connect(&self, mut config: kube::Config) -> Result<kube::Client, kube::Error> {
+        config.default_retry = false;
+        let host = config
+            .cluster_url
+            .authority()
+            .map_or("", |authority| authority.as_str())
+            .to_owned();
+        let builder = kube::client::ClientBuilder::try_from(config)?;
+        Ok(builder.with_layer(&self.client_layer(&host)).build())
     }
 
     /// Adds families of the program's own.

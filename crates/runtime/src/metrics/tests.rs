@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use http::{Request, Response};
+use kube::client::Body;
+use tower::{BoxError, Layer as _, ServiceExt as _};
+
 use super::{Metrics, ReconcileEnd};
 
 /// The text without figures that differ from run to run, and with the series of a family in order.
@@ -33,6 +37,7 @@ async fn zero_from_the_start() {
     let _controller = metrics.controller("hosted", 10);
     let _queue = metrics.queue("hosted");
     let _leader = metrics.leader("clusterwright");
+    let _client = metrics.client_layer("10.0.0.1:443");
     insta::assert_snapshot!(stable(&metrics));
 }
 
@@ -138,5 +143,41 @@ async fn describes_the_process() {
             text.lines().any(|line| line.starts_with(name)),
             "{name} is not in\n{text}"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_requests() {
+    let metrics = Metrics::new();
+    let service = metrics
+        .client_layer("test")
+        .layer(tower::service_fn(async |request: Request<Body>| {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if request.method() == http::Method::DELETE {
+                return Err(BoxError::from("refused"));
+            }
+            Ok(Response::builder()
+                .status(404)
+                .body(Body::from(vec![b'x'; 100]))?)
+        }));
+    let request = |method: &str| {
+        Request::builder()
+            .method(method)
+            .body(Body::from(vec![b'x'; 300]))
+            .unwrap()
+    };
+    service.clone().oneshot(request("POST")).await.unwrap();
+    service.oneshot(request("DELETE")).await.unwrap_err();
+    let text = stable(&metrics);
+    for line in [
+        r#"rest_client_requests_total{code="404",method="POST",host="test"} 1"#,
+        r#"rest_client_requests_total{code="<error>",method="DELETE",host="test"} 1"#,
+        r#"rest_client_request_duration_seconds_sum{verb="POST",host="test"} 0.05"#,
+        r#"rest_client_request_size_bytes_sum{verb="POST",host="test"} 300.0"#,
+        r#"rest_client_response_size_bytes_sum{verb="POST",host="test"} 100.0"#,
+        r#"rest_client_response_size_bytes_count{verb="DELETE",host="test"} 0"#,
+        r#"rest_client_request_duration_seconds_count{verb="GET",host="test"} 0"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
     }
 }
