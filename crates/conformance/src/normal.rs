@@ -26,10 +26,14 @@ static SERVER: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(127\.0\.0\.1|localh
 static TOKEN_VOLUME: LazyLock<Regex> = LazyLock::new(|| regex(r"\bkube-api-access-[a-z0-9]{5}\b"));
 static TEMPORARY: LazyLock<Regex> = LazyLock::new(|| regex(r"/tmp/[A-Za-z0-9._/-]+"));
 static VERSION_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"((?:resource ?version|current|in precondition|in object meta|resourceVersion)[:=]? ?)(\d{1,19})( \(\d+\))?",
-    )
+    regex(concat!(
+        r"((?:resource ?version|current|resourceVersion)[:=]? |in the precondition \(|in record \()",
+        r"(\d{1,19})( \(\d+\))?"
+    ))
 });
+static PREFIX: LazyLock<Regex> = LazyLock::new(|| regex(r#""generateName":"([^"]+)""#));
+/// How much of a prefix a generated name keeps.
+const PREFIX_LENGTH: usize = 58;
 static AGE: LazyLock<Regex> = LazyLock::new(|| regex(r"^(\d+[smhdy])+$"));
 static AGE_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| regex(r"(^| )(\d+(ms|[smhd]))+( ago)?( |$)"));
 static HASH_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| regex(r" {3,}"));
@@ -44,12 +48,9 @@ pub fn normalise(transcript: &mut [Value], namespace: &str, sent: &str, managed:
         namespace,
         sent,
         managed,
-        names: BTreeMap::new(),
+        names: generated(sent),
         tokens: BTreeMap::new(),
     };
-    for entry in transcript.iter() {
-        pass.find_generated(entry);
-    }
     for entry in transcript.iter_mut() {
         let text = entry.get("stdout").is_some() || entry.get("stderr").is_some();
         if let Value::Object(map) = entry {
@@ -67,8 +68,8 @@ struct Pass<'a> {
     namespace: &'a str,
     sent: &'a str,
     managed: bool,
-    /// Generated names and their tokens.
-    names: BTreeMap<String, String>,
+    /// Patterns of the names that the server generates.
+    names: Vec<Regex>,
     /// Values and their numbers, by kind of token.
     tokens: BTreeMap<&'static str, Vec<String>>,
 }
@@ -81,28 +82,6 @@ impl Pass<'_> {
             known.len() - 1
         });
         format!("<{kind} {}>", place + 1)
-    }
-
-    fn find_generated(&mut self, value: &Value) {
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| self.find_generated(item)),
-            Value::Object(map) => {
-                let prefix = map
-                    .get("generateName")
-                    .and_then(Value::as_str)
-                    .filter(|prefix| !prefix.is_empty());
-                if let (Some(prefix), Some(Value::String(name))) = (prefix, map.get("name"))
-                    && name.len() == prefix.len() + 5
-                    && name.starts_with(prefix)
-                    && !self.names.contains_key(name)
-                {
-                    let token = format!("{prefix}<generated {}>", self.names.len() + 1);
-                    self.names.insert(name.clone(), token);
-                }
-                map.values().for_each(|value| self.find_generated(value));
-            }
-            _ => {}
-        }
     }
 
     /// `loose`: the object around it is a list or a bookmark, whose resource version is not its own.
@@ -171,8 +150,9 @@ impl Pass<'_> {
                 }
             })
             .into_owned();
-        for (name, token) in &self.names {
-            text = text.replace(name, token);
+        for name in self.names.clone() {
+            let replace = |found: &Captures| format!("{}{}", &found[1], self.token("generated", &found[0]));
+            text = name.replace_all(&text, replace).into_owned();
         }
         if !self.namespace.is_empty() {
             text = text.replace(self.namespace, "$(ns)");
@@ -198,6 +178,18 @@ impl Pass<'_> {
             }
         }
     }
+}
+
+/// Patterns of the names that come from the prefixes in what was sent.
+fn generated(sent: &str) -> Vec<Regex> {
+    let prefixes = PREFIX.captures_iter(sent).map(|found| {
+        let prefix: String = found[1].chars().take(PREFIX_LENGTH).collect();
+        regex(&format!(
+            r"({})[bcdfghjklmnpqrstvwxz2456789]{{5}}\b",
+            regex::escape(&prefix)
+        ))
+    });
+    prefixes.collect()
 }
 
 /// A token for a time within a day of now; any other time as it is.
@@ -262,7 +254,7 @@ mod tests {
     fn generated_names_are_found_in_messages() {
         let body = json!({"body": {"metadata": {"generateName": "a-", "name": "a-x7x7x"}, "message": "a-x7x7x is there"}});
         assert_eq!(
-            normal(vec![body], ""),
+            normal(vec![body], r#"{"generateName":"a-"}"#),
             json!([{"body": {"metadata": {"generateName": "a-", "name": "a-<generated 1>"}, "message": "a-<generated 1> is there"}}])
         );
     }

@@ -248,7 +248,8 @@ pub fn load(folder: &Path) -> anyhow::Result<Vec<Scenario>> {
 }
 
 fn parse(name: &str, text: &str) -> anyhow::Result<Vec<Scenario>> {
-    let area: Area = serde_saphyr::from_str(text)?;
+    let strict = serde_saphyr::options! { strict_booleans: true };
+    let area: Area = serde_saphyr::from_str_with_options(text, strict)?;
     let scenarios = area.scenarios.into_iter().flat_map(|scenario| {
         let rows = area.rows.iter().chain(&scenario.rows).cloned().collect();
         let whole = Scenario {
