@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -17,8 +15,9 @@ use crate::finalizer::{self, Stage};
 use crate::manager::RunContext;
 use crate::metrics::{ControllerMetrics, QueueMetrics, ReconcileEnd};
 use crate::object::ObjectKey;
-use crate::queue::{End, Item, Queue};
+use crate::queue::{End, Queue, dispatch};
 use crate::reconcile::{Context, Outcome, ReconcileError, Reconciler, Request};
+use crate::telemetry;
 
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -85,42 +84,30 @@ impl<R: Reconciler> Worker<R> {
         let shared = self.0;
         shared.environment.client.cache().synced().await;
         ready.set();
-        let slots = Arc::new(Semaphore::new(shared.settings.concurrency));
-        let mut calls = JoinSet::new();
-        let take = async {
-            // The semaphore is never closed.
-            while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-                let item = shared.queue.next().await;
-                let call = Arc::clone(&shared).work(item);
-                calls.spawn(async move {
-                    call.await;
-                    drop(slot);
-                });
-                while calls.try_join_next().is_some() {}
-            }
-        };
-        shutdown.run_until_cancelled(take).await;
-        while calls.join_next().await.is_some() {}
+        let queue = Arc::clone(&shared.queue);
+        dispatch(queue, shared.settings.concurrency, &shutdown, |item| {
+            Arc::clone(&shared).work(item.key.clone(), item.failures)
+        })
+        .await;
     }
 }
 
 impl<R: Reconciler> Shared<R> {
-    async fn work(self: Arc<Self>, item: Item<ObjectKey>) {
+    async fn work(self: Arc<Self>, key: ObjectKey, failures: u32) -> End {
         let id = Uuid::new_v4();
-        let span =
-            tracing::info_span!("reconcile", controller = %self.name, object = %item.key, reconcile_id = %id);
+        let span = telemetry::reconcile_span(&self.name, &key, id);
         async {
             let _working = self.queue_metrics.working();
             let _active = self.metrics.started();
             let start = Instant::now();
-            let ended = self.call(&item.key, id).await;
+            let ended = self.call(&key, id).await;
             let took = start.elapsed();
-            let (metric, end) = self.judge(ended, item.failures, took);
+            let (metric, end) = self.judge(ended, failures, took);
             self.metrics.finished(metric, took);
-            self.queue.done(item, end);
+            end
         }
         .instrument(span)
-        .await;
+        .await
     }
 
     async fn call(&self, key: &ObjectKey, id: Uuid) -> Ended<R::Error> {

@@ -7,6 +7,7 @@
 //!
 //! The rules ([`state`]) know no waiting and no time but what they are told; this module adds both.
 
+mod dispatch;
 mod limit;
 #[cfg(test)]
 mod model;
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use dispatch::dispatch;
 pub use limit::{Backoff, RateLimit};
 use state::{Pop, State};
 
