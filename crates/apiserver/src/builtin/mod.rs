@@ -1,7 +1,10 @@
 //! The kinds that Kubernetes 1.36.3 serves by default: their tables, which `generate-tables` makes out of the
 //! documents that Kubernetes publishes, and what the tables can't say: defaults, rules and printed columns.
 
+pub mod codec;
 pub(crate) mod definitions;
+pub(crate) mod quantity;
+pub(crate) mod times;
 
 use crate::resource::{Resource, ScalePaths, Strategy, Subresource};
 use serde_json::Value;
