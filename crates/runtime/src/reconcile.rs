@@ -8,6 +8,7 @@ use clusterwright_clock::Clock;
 use uuid::Uuid;
 
 use crate::client::Client;
+use crate::events::Recorder;
 use crate::object::{Object, ObjectKey};
 
 /// Brings the world to what one object asks for.
@@ -123,6 +124,7 @@ impl<K> Request<K> {
 pub struct Context {
     pub(crate) client: Client,
     pub(crate) clock: Clock,
+    pub(crate) recorder: Recorder,
     pub(crate) id: Uuid,
 }
 
@@ -135,6 +137,12 @@ impl Context {
     /// The time. Everything that a reconcile stamps comes from here, so that paused tests are paused whole.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// Publishes Events under the controller's name. An `Err` needs none: the framework publishes a warning with its
+    /// reason.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// Names this call in logs and traces.

@@ -39,6 +39,7 @@ pub use builder::Builder;
 pub use source::Owner;
 
 use crate::client::Client;
+use crate::events::Recorder;
 use crate::manager::{Group, RunContext, RunError, Runnable};
 use crate::metrics::Metrics;
 use crate::rbac::Grants;
@@ -53,6 +54,8 @@ pub struct Environment {
     pub clock: Clock,
     /// Where to count.
     pub metrics: Metrics,
+    /// Publishes Events; each controller does so under its own name.
+    pub recorder: Recorder,
 }
 
 /// A controller that is ready to run. It watches from the moment it is built, so that its queue is filled before

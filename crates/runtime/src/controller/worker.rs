@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Environment;
 use crate::client;
+use crate::events::Recorder;
 use crate::finalizer::{self, Stage};
 use crate::manager::RunContext;
 use crate::metrics::{ControllerMetrics, QueueMetrics, ReconcileEnd};
@@ -43,6 +44,7 @@ struct Shared<R> {
     reconciler: R,
     settings: Settings,
     environment: Environment,
+    recorder: Recorder,
     queue: Arc<Queue<ObjectKey>>,
     queue_metrics: QueueMetrics,
     metrics: ControllerMetrics,
@@ -67,7 +69,9 @@ impl<R: Reconciler> Worker<R> {
         queue_metrics: QueueMetrics,
     ) -> Self {
         let metrics = environment.metrics.controller(&name, settings.concurrency);
+        let recorder = environment.recorder.for_controller(&name);
         Self(Arc::new(Shared {
+            recorder,
             name,
             reconciler,
             settings,
@@ -102,7 +106,7 @@ impl<R: Reconciler> Shared<R> {
             let start = Instant::now();
             let ended = self.call(&key, id).await;
             let took = start.elapsed();
-            let (metric, end) = self.judge(ended, failures, took);
+            let (metric, end) = self.judge(&key, ended, failures, took);
             self.metrics.finished(metric, took);
             end
         }
@@ -114,6 +118,7 @@ impl<R: Reconciler> Shared<R> {
         let context = Context {
             client: self.environment.client.clone(),
             clock: self.environment.clock,
+            recorder: self.recorder.clone(),
             id,
         };
         let call = AssertUnwindSafe(self.reconcile(&context, key)).catch_unwind();
@@ -175,8 +180,14 @@ impl<R: Reconciler> Shared<R> {
         Ok(self.reconciler.reconcile(context, request).await)
     }
 
-    /// What an end means for the queue and the metrics.
-    fn judge(&self, ended: Ended<R::Error>, failures: u32, took: Duration) -> (ReconcileEnd, End) {
+    /// What an end means for the queue and the metrics, and who is told of it.
+    fn judge(
+        &self,
+        key: &ObjectKey,
+        ended: Ended<R::Error>,
+        failures: u32,
+        took: Duration,
+    ) -> (ReconcileEnd, End) {
         let retry = |at_least: Option<Duration>| End::Failed {
             at_least: at_least.unwrap_or_default(),
         };
@@ -192,31 +203,47 @@ impl<R: Reconciler> Shared<R> {
             Ended::Failed(error) if error.is_terminal() => {
                 let (reason, error) = (error.reason(), chain(&error));
                 tracing::error!(reason, error, "failed to reconcile, and no retry will help");
+                self.warn(key, reason, error);
                 (ReconcileEnd::TerminalError, End::Done)
             }
             Ended::Failed(error) => {
-                let (reason, at_least) = (error.reason(), error.retry_after());
-                tracing::warn!(reason, error = chain(&error), failures, "failed to reconcile");
+                let (reason, at_least, error) = (error.reason(), error.retry_after(), chain(&error));
+                tracing::warn!(reason, error, failures, "failed to reconcile");
+                self.warn(key, reason, error);
                 (ReconcileEnd::Error, retry(at_least))
             }
             Ended::Client(error) => {
-                let (reason, at_least) = (error.reason(), error.retry_after());
-                tracing::warn!(
-                    reason,
-                    error = chain(&error),
-                    failures,
-                    "failed to keep the finalizer"
-                );
+                let (reason, at_least, error) = (error.reason(), error.retry_after(), chain(&error));
+                tracing::warn!(reason, error, failures, "failed to keep the finalizer");
+                self.warn(key, reason, error);
                 (ReconcileEnd::Error, retry(at_least))
             }
             Ended::TimedOut => {
-                tracing::error!(timeout = ?self.settings.timeout, failures, "a reconcile took too long and was cut off");
+                let timeout = self.settings.timeout;
+                tracing::error!(?timeout, failures, "a reconcile took too long and was cut off");
+                self.warn(key, "ReconcileTimeout", format!("cut off after {timeout:?}"));
                 (ReconcileEnd::Timeout, retry(None))
             }
             Ended::Panicked(panic) => {
                 tracing::error!(panic, failures, "a reconcile panicked");
+                self.warn(
+                    key,
+                    "ReconcilePanic",
+                    "the controller has a bug: see its log".to_owned(),
+                );
                 (ReconcileEnd::Panic, retry(None))
             }
+        }
+    }
+
+    /// Publishes a failure on the object, if it is still there. Conflicts are no news: they say that somebody was
+    /// quicker, and the next try sees what they did.
+    fn warn(&self, key: &ObjectKey, reason: &str, note: String) {
+        if reason == "Conflict" {
+            return;
+        }
+        if let Ok(Some(object)) = self.environment.client.get::<R::Object>(key) {
+            self.recorder.warning(&object, reason, "Reconcile", note);
         }
     }
 }
