@@ -4,6 +4,7 @@
 //! ([`cache`]), a client that reads from it and writes past it ([`client`]), a queue with priorities and back-off
 //! ([`queue`]), and controllers ([`controller`]) that a manager starts and stops in order ([`manager`]).
 
+pub mod audit;
 pub mod cache;
 pub mod client;
 pub mod conditions;
@@ -16,6 +17,7 @@ mod finalizer;
 pub mod health;
 pub mod leader;
 pub mod manager;
+pub mod manifests;
 pub mod metrics;
 pub mod object;
 pub mod owner;
