@@ -1,10 +1,119 @@
-//! Hosted control planes.
+//! The controller of hosted control planes: from a `HostedControlPlane` to etcd, API servers, controller manager and
+//! scheduler as pods of the management cluster, with their certificates, Services and kubeconfig.
+//!
+//! A pass reads what is there ([`snapshot`]), works on a graph of nodes ([`graph`], [`pass`]) whose plans are pure
+//! ([`pki`], [`exposure`], [`etcd`], [`components`], [`version`]), writes what differs ([`execute`]) and says how
+//! it stands ([`status`]). What fails stops only what depends on it.
+
 pub mod components;
+pub mod deletion;
+pub mod error;
 pub mod etcd;
+pub mod execute;
+pub mod exposure;
 pub mod graph;
+pub mod index;
 pub mod inputs;
 pub mod names;
 pub mod network;
+pub mod pass;
 pub mod pki;
 pub mod quantity;
+pub mod reconcile;
+pub mod rollout;
+pub mod snapshot;
+pub mod status;
+pub mod unsupported;
 pub mod version;
+
+pub use reconcile::HostedControlPlanes;
+
+use clusterwright_api::hosted::HostedControlPlane;
+use clusterwright_api::{Cluster, meta};
+use clusterwright_runtime::cache::{Cache, Scope};
+use clusterwright_runtime::client::Client;
+use clusterwright_runtime::controller::{Builder, Controller, Environment, Owner};
+use clusterwright_runtime::events::Recorder;
+use clusterwright_runtime::object::{Object, ObjectKey};
+use clusterwright_runtime::rbac::Verb;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::core::{Expression, Selector};
+
+/// The controller's name in metrics, logs and Events.
+pub const NAME: &str = "hostedcontrolplane";
+/// How many control planes are reconciled at once, unless set.
+pub const DEFAULT_CONCURRENCY: usize = 10;
+
+/// What can be set.
+#[derive(Default)]
+pub struct Options {
+    /// How many control planes are reconciled at once; [`DEFAULT_CONCURRENCY`] if not given.
+    pub concurrency: Option<usize>,
+    /// Only objects whose label `cluster.x-k8s.io/watch-filter` has this value are reconciled; all if not given.
+    pub watch_filter: Option<String>,
+    /// Where Events go; nowhere if not given.
+    pub recorder: Option<Recorder>,
+}
+
+/// The controller, ready to be added to a manager.
+pub fn controller(options: Options, environment: &Environment) -> Controller {
+    prepare(environment.client.cache(), options.watch_filter.as_deref());
+    describe(options).build(environment)
+}
+
+/// The controller's description, from which the roles that it needs are known without a cluster.
+pub fn describe(options: Options) -> Builder<HostedControlPlanes, PersistentVolumeClaim> {
+    Controller::builder(NAME, HostedControlPlanes::new(options.recorder))
+        .concurrency(options.concurrency.unwrap_or(DEFAULT_CONCURRENCY))
+        .finalizer(meta::HOSTED_CONTROL_PLANE_FINALIZER)
+        .writes_status::<HostedControlPlane>()
+        .watches(|cluster: &Cluster, _: &Client| control_plane_of(cluster))
+        .owns::<Service>(Owner::ControllerOnly)
+        .writes::<Service>(Verb::APPLY.into_iter().chain([Verb::Delete]))
+        .owns::<ConfigMap>(Owner::ControllerOnly)
+        .writes::<ConfigMap>(Verb::APPLY.into_iter().chain([Verb::Delete]))
+        .owns::<StatefulSet>(Owner::ControllerOnly)
+        .writes::<StatefulSet>(Verb::APPLY.into_iter().chain([Verb::Delete]))
+        .owns::<Deployment>(Owner::ControllerOnly)
+        .writes::<Deployment>(Verb::APPLY.into_iter().chain([Verb::Delete]))
+        .owns::<PodDisruptionBudget>(Owner::ControllerOnly)
+        .writes::<PodDisruptionBudget>(Verb::APPLY.into_iter().chain([Verb::Delete]))
+        .watches(|secret: &Secret, client: &Client| index::control_planes(secret, client))
+        .writes::<Secret>(Verb::APPLY.into_iter().chain([Verb::Update, Verb::Delete]))
+        .watches(|pod: &Pod, client: &Client| index::control_planes(pod, client))
+        .watches(|claim: &PersistentVolumeClaim, client: &Client| index::control_planes(claim, client))
+        .writes::<PersistentVolumeClaim>([Verb::Delete])
+}
+
+/// Narrows the cache to what belongs to clusters, and makes the indexes that the controller reads by.
+fn prepare(cache: &Cache, watch_filter: Option<&str>) {
+    fn scope<K: Object>(cache: &Cache) {
+        let label = Expression::Exists(meta::CLUSTER_NAME_LABEL.to_owned());
+        cache.scope::<K>(Scope::all().labels(Selector::from(label)));
+    }
+    scope::<Secret>(cache);
+    scope::<ConfigMap>(cache);
+    scope::<Service>(cache);
+    scope::<Deployment>(cache);
+    scope::<StatefulSet>(cache);
+    scope::<PodDisruptionBudget>(cache);
+    scope::<Pod>(cache);
+    scope::<PersistentVolumeClaim>(cache);
+    if let Some(value) = watch_filter {
+        let label = Expression::Equal(meta::WATCH_FILTER_LABEL.to_owned(), value.to_owned());
+        cache.scope::<HostedControlPlane>(Scope::all().labels(Selector::from(label)));
+    }
+    cache.informer::<HostedControlPlane>().index(index::CLUSTER, index::of_control_plane);
+    cache.informer::<Pod>().index(index::CLUSTER, |pod| index::of_labelled(pod));
+    cache.informer::<PersistentVolumeClaim>().index(index::CLUSTER, |claim| index::of_labelled(claim));
+}
+
+fn control_plane_of(cluster: &Cluster) -> Vec<ObjectKey> {
+    let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
+    let reference = cluster.spec.control_plane_ref.as_ref().filter(|reference| {
+        reference.kind == "HostedControlPlane" && reference.api_group == "controlplane.cluster.x-k8s.io"
+    });
+    reference.map(|reference| ObjectKey::namespaced(namespace, reference.name.as_str())).into_iter().collect()
+}

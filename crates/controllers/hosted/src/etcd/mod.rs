@@ -82,12 +82,11 @@ fn host(inputs: &Inputs, member: &str) -> String {
     format!("{member}.{}.{}.svc", inputs.names.etcd_service(), inputs.namespace)
 }
 
-/// etcd for the given version of Kubernetes.
-pub fn etcd(inputs: &Inputs, version: &Version) -> Desired {
+/// etcd for the given version of Kubernetes, on volumes of the given size.
+pub fn etcd(inputs: &Inputs, version: &Version, size: &Quantity) -> Desired {
     let component = Component::Etcd;
     let given = inputs.spec.inline.etcd.clone().unwrap_or_default();
-    let size = volume_size(inputs);
-    let args = flags(inputs, version, &size).with(&given.container.args);
+    let args = flags(inputs, version, size).with(&given.container.args);
     let pod = PodSpecification {
         component,
         container: &given.container,
@@ -152,7 +151,7 @@ pub fn etcd(inputs: &Inputs, version: &Version) -> Desired {
                         ..RollingUpdateStatefulSetStrategy::default()
                     }),
                 }),
-                volume_claim_templates: Some(vec![claim(inputs, size)]),
+                volume_claim_templates: Some(vec![claim(inputs, size.clone())]),
                 ..StatefulSetSpec::default()
             }),
             status: None,
