@@ -8,7 +8,8 @@ pub(crate) mod times;
 
 use crate::resource::{Resource, ScalePaths, Strategy, Subresource};
 use serde_json::Value;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 /// One line for each group and version, in the order of discovery: its resources as discovery lists them.
 const RESOURCES: &str = include_str!("tables/resources.jsonl");
@@ -40,6 +41,24 @@ pub(crate) fn lines() -> impl Iterator<Item = Value> {
     RESOURCES
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
+}
+
+/// The hash that discovery gives for a built-in kind's stored version; none for what is not stored.
+pub(crate) fn storage_version_hash(group: &str, version: &str, plural: &str) -> Option<String> {
+    static HASHES: OnceLock<HashMap<String, String>> = OnceLock::new();
+    let hashes = HASHES.get_or_init(|| {
+        let mut hashes = HashMap::new();
+        for line in lines() {
+            let at = format!("{}/{}", text(&line["group"]), text(&line["version"]));
+            for entry in line["resources"].as_array().into_iter().flatten() {
+                if let Some(hash) = entry["storageVersionHash"].as_str() {
+                    hashes.insert(format!("{at}/{}", text(&entry["name"])), hash.to_owned());
+                }
+            }
+        }
+        hashes
+    });
+    hashes.get(&format!("{group}/{version}/{plural}")).cloned()
 }
 
 fn text(value: &Value) -> &str {
