@@ -5,7 +5,26 @@
 //! real one does not.
 #![deny(missing_docs)]
 
+pub mod apply;
+mod auth;
+pub mod builtin;
+pub mod discovery;
+pub mod faults;
 pub mod field;
+mod handlers;
+mod metadata;
+mod namespaces;
+mod patch;
+pub mod record;
+mod registry;
+mod request;
 pub mod resource;
+mod response;
 pub mod schema;
+mod server;
 pub mod status;
+mod store;
+
+pub use auth::User;
+pub use response::{Body, Cut};
+pub use server::{ApiServer, ApiService, Builder};

@@ -110,6 +110,20 @@ pub trait Surroundings: Send + Sync {
     fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value>;
 }
 
+/// The formats of names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameRule {
+    /// A DNS subdomain (RFC 1123).
+    #[default]
+    Subdomain,
+    /// A DNS label (RFC 1123).
+    Label1123,
+    /// A DNS label (RFC 1035), which starts with a letter.
+    Label1035,
+    /// A part of a path.
+    PathSegment,
+}
+
 /// How objects of a kind are prepared and judged, beyond their schema. Objects are in the version that was asked
 /// for. The order on create is: `default`, `prepare_create`, `validate_create`; on update the same with `…_update`.
 /// `subresource` is empty for the object itself, else for example `status`.
@@ -151,6 +165,22 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// The format of names.
+    fn name_rule(&self) -> NameRule {
+        NameRule::Subdomain
+    }
+
+    /// Group and plural of the kind under which objects are stored, where another kind shares them (as the events
+    /// of `events.k8s.io` are those of the core group).
+    fn stored_as(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
+    /// Turns an object that was stored in another version into this one. `apiVersion` and `kind` are set after.
+    fn convert(&self, object: &mut Value, from: &str) {
+        let _ = (object, from);
+    }
+
     /// Whether new objects start at generation 1 and count.
     fn has_generation(&self) -> bool {
         false
@@ -166,10 +196,16 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// Seconds of grace of a delete that names none; none where deletion is at once.
-    fn default_grace_seconds(&self, object: &Value) -> Option<i64> {
-        let _ = object;
+    /// Seconds of grace of a deletion that asks for `asked` (none: for no certain number); none where deletion is
+    /// at once.
+    fn default_grace_seconds(&self, object: &Value, asked: Option<i64>) -> Option<i64> {
+        let _ = (object, asked);
         None
+    }
+
+    /// Whether a deletion is answered with the object rather than with a Status.
+    fn returns_deleted_object(&self) -> bool {
+        false
     }
 
     /// Called after a deletion was committed, to free what was allocated.

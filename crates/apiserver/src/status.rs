@@ -16,6 +16,8 @@ pub struct ApiError {
     pub message: String,
     /// `details` of the Status, or null.
     pub details: Value,
+    /// `metadata.continue` of the Status, for a list that can go on; mostly empty.
+    pub continue_token: String,
 }
 
 /// The result of whatever may refuse.
@@ -29,7 +31,14 @@ impl ApiError {
             reason,
             message: message.into(),
             details: Value::Null,
+            continue_token: String::new(),
         }
+    }
+
+    /// Replaces the message.
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
     }
 
     /// Adds `details`.
@@ -127,7 +136,12 @@ impl ApiError {
         let mut status = Map::new();
         status.insert("kind".to_owned(), json!("Status"));
         status.insert("apiVersion".to_owned(), json!("v1"));
-        status.insert("metadata".to_owned(), json!({}));
+        let metadata = if self.continue_token.is_empty() {
+            json!({})
+        } else {
+            json!({"continue": self.continue_token})
+        };
+        status.insert("metadata".to_owned(), metadata);
         status.insert("status".to_owned(), json!("Failure"));
         status.insert("message".to_owned(), json!(self.message));
         if !self.reason.is_empty() {

@@ -1,0 +1,133 @@
+//! Create.
+
+use super::write::{self, Written};
+use super::{Context, decode, render};
+use crate::field::FieldErrors;
+use crate::metadata::rules;
+use crate::namespaces;
+use crate::request::options::{self, WriteOptions};
+use crate::request::path::key;
+use crate::response::Body;
+use crate::status::{ApiError, ApiResult};
+use http::{Response, StatusCode};
+use rand::Rng;
+use serde_json::{Value, json};
+
+/// POST to a collection.
+pub(super) fn create(cx: &Context<'_>) -> ApiResult<Response<Body>> {
+    let options = options::write_options(&cx.request.query, "CreateOptions", false)?;
+    let mut object = decode::object(cx, options.validation)?;
+    wipe_system_fields(&mut object);
+    decode::match_namespace(cx, &mut object)?;
+    if rules::dedup_owners(&mut object) {
+        cx.warn(DUPLICATE_OWNERS);
+    }
+    write::track(cx, None, &mut object, &options);
+    let written = store(cx, object, &options)?;
+    render::written(cx, StatusCode::CREATED, &written)
+}
+
+pub(super) const DUPLICATE_OWNERS: &str = ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests";
+
+/// Forgets what only the server may set.
+fn wipe_system_fields(object: &mut Value) {
+    for key in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "selfLink",
+    ] {
+        rules::set(object, key, Value::Null);
+    }
+}
+
+/// Completes, judges and stores a new object; used too where an apply or an update creates.
+pub(super) fn store(cx: &Context<'_>, mut object: Value, options: &WriteOptions) -> ApiResult<Written> {
+    let resource = &cx.served.resource;
+    let strategy = &resource.strategy;
+    namespaces::admit_create(cx.inner, resource, &cx.path.namespace, &object)?;
+    rules::set(&mut object, "uid", json!(uuid::Uuid::new_v4().to_string()));
+    rules::set(&mut object, "creationTimestamp", write::now(cx));
+    rules::set(&mut object, "generation", Value::Null);
+    let prefix = rules::text(&object, "generateName").to_owned();
+    let generates = rules::text(&object, "name").is_empty() && !prefix.is_empty();
+    let mut tries = if generates { 8 } else { 1 };
+    loop {
+        let mut object = object.clone();
+        if generates {
+            rules::set(&mut object, "name", json!(generate(&prefix)));
+        }
+        strategy.prepare_create(&mut object, cx.inner);
+        if strategy.has_generation() {
+            rules::set(&mut object, "generation", json!(1));
+        }
+        let name = rules::text(&object, "name").to_owned();
+        let mut errors: FieldErrors = rules::validate(&object, resource.namespaced, strategy.name_rule());
+        errors.extend(strategy.validate_create(&object, cx.inner));
+        write::refuse(cx, &name, &errors)?;
+        for warning in strategy.warnings(&object, None) {
+            cx.warn(warning);
+        }
+        if !rules::text(&object, "resourceVersion").is_empty() {
+            return Err(ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "",
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
+        let key = key(&cx.path.namespace, &name);
+        let draft = write::draft(cx, &object)?;
+        let existing = cx.served.shelf.get(&key);
+        if options.dry_run && existing.is_none() {
+            return Ok(Written::Shown(object));
+        }
+        if existing.is_none()
+            && let Ok(entry) = cx.served.shelf.put(&key, None, &draft)
+        {
+            cx.inner.after_write(&cx.served, &entry);
+            return Ok(Written::Stored(entry));
+        }
+        tries -= 1;
+        if tries == 0 {
+            strategy.released(&object);
+            return Err(exists(
+                cx,
+                &name,
+                generates,
+                existing.is_some_and(|entry| rules::is_deleting(&entry.value())),
+            ));
+        }
+    }
+}
+
+fn exists(cx: &Context<'_>, name: &str, generated: bool, deleting: bool) -> ApiError {
+    let mut error = ApiError::already_exists(cx.group(), cx.plural(), name);
+    if generated {
+        error.message = format!(
+            "{}, the server was not able to generate a unique name for the object",
+            error.message
+        );
+        if let Some(details) = error.details.as_object_mut() {
+            details.insert("retryAfterSeconds".to_owned(), json!(1));
+        }
+    }
+    if deleting {
+        error.message = format!("object is being deleted: {}", error.message);
+    }
+    error
+}
+
+/// A name from its prefix: five letters that make no words are appended.
+fn generate(prefix: &str) -> String {
+    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    const LONGEST: usize = 63 - 5;
+    let mut name: String = prefix.chars().take(LONGEST).collect();
+    let mut rng = rand::rng();
+    for _ in 0..5 {
+        let letter = LETTERS.get(rng.random_range(0..LETTERS.len())).copied();
+        name.push(letter.unwrap_or(b'b').into());
+    }
+    name
+}

@@ -1,0 +1,191 @@
+//! The object in a request's body.
+
+use super::{Context, write};
+use crate::metadata::rules;
+use crate::request::body;
+use crate::request::media;
+use crate::request::options::FieldValidation;
+use crate::status::{ApiError, ApiResult};
+use serde_json::{Value, json};
+
+/// What the object of a request should be.
+struct Expected<'a> {
+    group: &'a str,
+    version: &'a str,
+    kind: &'a str,
+}
+
+impl Expected<'_> {
+    fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+}
+
+/// Reads, prunes and defaults the object in the body of a create or an update.
+pub(crate) fn object(cx: &Context<'_>, validation: FieldValidation) -> ApiResult<Value> {
+    let format = media::content_type(&cx.request.parts.headers)?;
+    let resource = &cx.served.resource;
+    let expected = Expected {
+        group: &resource.group,
+        version: &resource.version,
+        kind: &resource.kind,
+    };
+    let decoded = body::decode(&cx.request.body, format).map_err(|error| unreadable(cx, &error))?;
+    let mut object = decoded.value;
+    if !object.is_object() {
+        return Err(unreadable(cx, &not_an_object(&object)));
+    }
+    let said = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
+    let (api_version, kind) = (said("apiVersion"), said("kind"));
+    if resource.custom.is_some() {
+        if kind.is_empty() {
+            return Err(unrecognised(
+                cx,
+                &format!(
+                    "Object 'Kind' is missing in '{}'",
+                    String::from_utf8_lossy(&cx.request.body)
+                ),
+            ));
+        }
+        if api_version.is_empty() {
+            return Err(unrecognised(
+                cx,
+                &format!(
+                    "Object 'apiVersion' is missing in '{}'",
+                    String::from_utf8_lossy(&cx.request.body)
+                ),
+            ));
+        }
+    }
+    let wanted = expected.api_version();
+    if !kind.is_empty() && kind != expected.kind {
+        return Err(wrong_kind(cx, &api_version, &kind));
+    }
+    if !api_version.is_empty() && api_version != wanted {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
+    object["apiVersion"] = json!(wanted);
+    object["kind"] = json!(expected.kind);
+    write::coerce(cx, &mut object, decoded.duplicates, validation)
+        .map_err(|said| handled_as(cx, &format!("strict decoding error: {}", said.join(", "))))?;
+    Ok(object)
+}
+
+/// `ConfigMap in version "v1" cannot be handled as a ConfigMap: …`
+pub(crate) fn handled_as(cx: &Context<'_>, why: &str) -> ApiError {
+    let resource = &cx.served.resource;
+    ApiError::bad_request(format!(
+        "{kind} in version {:?} cannot be handled as a {kind}: {why}",
+        resource.version,
+        kind = resource.kind
+    ))
+}
+
+fn wrong_kind(cx: &Context<'_>, api_version: &str, kind: &str) -> ApiError {
+    let resource = &cx.served.resource;
+    let wanted = resource.api_version();
+    if resource.custom.is_some() || api_version == wanted || api_version.is_empty() {
+        let version = api_version.rsplit('/').next().unwrap_or_default();
+        return ApiError::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+            resource.kind
+        ));
+    }
+    ApiError::bad_request(format!(
+        "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+    ))
+}
+
+fn not_an_object(value: &Value) -> String {
+    let kind = match value {
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        _ => "null",
+    };
+    format!(
+        "couldn't get version/kind; json parse error: json: cannot unmarshal {kind} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+    )
+}
+
+fn unreadable(cx: &Context<'_>, error: &str) -> ApiError {
+    if error.starts_with("couldn't") {
+        return unrecognised(cx, error);
+    }
+    unrecognised(
+        cx,
+        &format!("couldn't get version/kind; json parse error: {error}"),
+    )
+}
+
+/// The refusal of a body that is no object of a kind; it shows how the body starts.
+fn unrecognised(cx: &Context<'_>, why: &str) -> ApiError {
+    let body = &cx.request.body;
+    let text = String::from_utf8_lossy(body);
+    let shown = if std::str::from_utf8(body)
+        .is_ok_and(|text| text.chars().all(|c| !c.is_control() || c.is_whitespace()))
+    {
+        if text.chars().count() > 30 {
+            format!("{:?} ...", text.chars().take(30).collect::<String>())
+        } else {
+            format!("{text:?}")
+        }
+    } else {
+        let hex: String = body.iter().take(30).map(|byte| format!("{byte:02x}")).collect();
+        if body.len() > 30 {
+            format!("{hex} ...")
+        } else {
+            hex
+        }
+    };
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {why} ({shown})",
+        cx.served.resource.kind
+    ))
+}
+
+/// Makes the object's namespace that of the request, where it says none; refuses another.
+pub(crate) fn match_namespace(cx: &Context<'_>, object: &mut Value) -> ApiResult<()> {
+    let requested = &cx.path.namespace;
+    let said = rules::text(object, "namespace");
+    if said.is_empty() {
+        if !requested.is_empty() {
+            rules::set(object, "namespace", json!(requested));
+        }
+        return Ok(());
+    }
+    if said == requested {
+        return Ok(());
+    }
+    if requested.is_empty() {
+        // A kind of the cluster: its validation says what is wrong.
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Err(ApiError::bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request",
+    ))
+}
+
+/// Refuses an object of another name than that of the request.
+pub(crate) fn match_name(cx: &Context<'_>, object: &mut Value) -> ApiResult<()> {
+    let name = rules::text(object, "name");
+    if name.is_empty() {
+        return Err(ApiError::bad_request("name must be provided"));
+    }
+    if name != cx.path.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            cx.path.name
+        )));
+    }
+    Ok(())
+}

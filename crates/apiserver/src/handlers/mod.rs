@@ -1,0 +1,318 @@
+//! What the server does with a request: one function for each verb, all of them without waiting for anything.
+
+mod create;
+mod decode;
+mod delete;
+mod patch;
+mod read;
+mod render;
+mod reviews;
+mod scale;
+mod select;
+mod system;
+mod update;
+mod watch;
+mod write;
+
+use crate::auth::User;
+use crate::faults::Struck;
+use crate::registry::{Served, Table};
+use crate::request::media::{self, Accepted, Endpoint};
+use crate::request::path::ResourcePath;
+use crate::request::query::Query;
+use crate::resource::{Subresource, Surroundings};
+use crate::response::{self, Body};
+use crate::server::Inner;
+use crate::status::{ApiError, ApiResult};
+use bytes::Bytes;
+use clusterwright_clock::Clock;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// A request, its path and query taken apart.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) parts: Parts,
+    pub(crate) body: Bytes,
+    pub(crate) user: Arc<User>,
+    pub(crate) path: Option<ResourcePath>,
+    pub(crate) query: Query,
+    /// As RBAC names it: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; in lower
+    /// case the HTTP method for paths that name no resource.
+    pub(crate) verb: &'static str,
+}
+
+impl Request {
+    pub(crate) fn new(parts: Parts, body: Bytes, user: Arc<User>) -> Self {
+        let path = ResourcePath::parse(parts.uri.path());
+        let query = Query::parse(parts.uri.query());
+        let verb = verb(&parts.method, path.as_ref(), &query);
+        Self {
+            parts,
+            body,
+            user,
+            path,
+            query,
+            verb,
+        }
+    }
+
+    /// The client's name for itself.
+    pub(crate) fn user_agent(&self) -> &str {
+        self.parts
+            .headers
+            .get(http::header::USER_AGENT)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+fn verb(method: &Method, path: Option<&ResourcePath>, query: &Query) -> &'static str {
+    let named = path.is_some_and(|path| !path.name.is_empty());
+    match (method.as_str(), path) {
+        ("GET", Some(path)) if path.watch || query.flag("watch") == Some(true) && !named => "watch",
+        ("GET", Some(_)) if !named => "list",
+        ("GET" | "HEAD", _) => "get",
+        ("POST", Some(_)) => "create",
+        ("PUT", Some(_)) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", Some(_)) if !named => "deletecollection",
+        ("DELETE", _) => "delete",
+        ("POST", None) => "post",
+        ("PUT", None) => "put",
+        ("OPTIONS", _) => "options",
+        _ => "",
+    }
+}
+
+/// A request for a resource, with all that its handlers need.
+pub(crate) struct Context<'a> {
+    pub(crate) inner: &'a Arc<Inner>,
+    pub(crate) request: &'a Request,
+    pub(crate) path: &'a ResourcePath,
+    pub(crate) table: Arc<Table>,
+    pub(crate) served: Arc<Served>,
+    pub(crate) accepted: Accepted,
+    pub(crate) warnings: RefCell<Vec<String>>,
+    pub(crate) struck: &'a Struck,
+}
+
+impl Context<'_> {
+    /// The group of the resource.
+    pub(crate) fn group(&self) -> &str {
+        &self.served.resource.group
+    }
+
+    /// The plural of the resource.
+    pub(crate) fn plural(&self) -> &str {
+        &self.served.resource.plural
+    }
+
+    /// The subresource asked for, where there is one.
+    pub(crate) fn subresource(&self) -> Option<&Subresource> {
+        self.served.resource.subresource(&self.path.subresource)
+    }
+
+    /// 404 for the object at the path.
+    pub(crate) fn not_found(&self) -> ApiError {
+        ApiError::not_found(self.group(), self.plural(), &self.path.name)
+    }
+
+    /// 409 for an object that changed in the meantime.
+    pub(crate) fn modified(&self, name: &str) -> ApiError {
+        ApiError::conflict(
+            self.group(),
+            self.plural(),
+            name,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        )
+    }
+
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+}
+
+impl Surroundings for Arc<Inner> {
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let table = self.registry.table();
+        let served = table.any_version(group, plural)?;
+        let entry = served.shelf.get(&crate::request::path::key(namespace, name))?;
+        Some(write::load(&table, served, &entry))
+    }
+
+    fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
+        let table = self.registry.table();
+        let Some(served) = table.any_version(group, plural) else {
+            return Vec::new();
+        };
+        let prefix = if namespace.is_empty() {
+            String::new()
+        } else {
+            format!("{namespace}/")
+        };
+        served
+            .shelf
+            .list(&prefix, "", crate::store::At::Now)
+            .map(|listing| listing.items)
+            .unwrap_or_default()
+            .iter()
+            .map(|(_, entry)| write::load(&table, served, entry))
+            .collect()
+    }
+}
+
+/// Answers a request.
+pub(crate) fn handle(inner: &Arc<Inner>, request: &Request, struck: &Struck) -> Response<Body> {
+    if request.user.is_anonymous() && !system::is_public(request.parts.uri.path()) {
+        return response::refusal(&anonymous(request));
+    }
+    let Some(path) = &request.path else {
+        return system::handle(inner, request);
+    };
+    let table = inner.registry.table();
+    let Some(served) = table.find(&path.group, &path.version, &path.resource).cloned() else {
+        return not_found_page();
+    };
+    if !path.subresource.is_empty() && served.resource.subresource(&path.subresource).is_none()
+        || served.resource.namespaced && path.namespace.is_empty() && !path.name.is_empty()
+        || !served.resource.namespaced && !path.namespace.is_empty()
+    {
+        return not_found_page();
+    }
+    let endpoint = if served.resource.verbs.is_empty() {
+        Endpoint::Plain
+    } else {
+        Endpoint::Objects
+    };
+    let watches = request.verb == "watch";
+    let accepted = media::accept(
+        &request.parts.headers,
+        request.query.get("pretty"),
+        endpoint,
+        watches,
+    );
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
+        Err(refusal) => return response::refusal(&refusal),
+    };
+    let cx = Context {
+        inner,
+        request,
+        path,
+        table,
+        served,
+        accepted,
+        warnings: RefCell::default(),
+        struck,
+    };
+    let mut response = route(&cx).unwrap_or_else(|refusal| response::refusal(&refusal));
+    for warning in cx.warnings.take() {
+        response::warn(&mut response, &warning);
+    }
+    response
+}
+
+fn route(cx: &Context<'_>) -> ApiResult<Response<Body>> {
+    let resource = &cx.served.resource;
+    let verb = cx.request.verb;
+    if cx.path.subresource.is_empty() {
+        let allowed = resource.verbs.iter().any(|allowed| **allowed == *verb)
+            || verb == "list" && resource.verbs.iter().any(|allowed| &**allowed == "list");
+        let well_placed = match verb {
+            "create" => cx.path.name.is_empty() && resource.namespaced != cx.path.namespace.is_empty(),
+            "update" | "patch" => !cx.path.name.is_empty(),
+            _ => true,
+        };
+        if !allowed || !well_placed {
+            return Err(not_allowed());
+        }
+        return match verb {
+            "get" => read::get(cx),
+            "list" => read::list(cx),
+            "watch" => watch::watch(cx),
+            "create" if reviews::is_review(resource) => reviews::create(cx),
+            "create" => create::create(cx),
+            "update" => update::update(cx),
+            "patch" => patch::patch(cx),
+            "delete" => delete::delete(cx),
+            "deletecollection" => delete::delete_collection(cx),
+            _ => Err(not_allowed()),
+        };
+    }
+    let allowed = cx
+        .subresource()
+        .is_some_and(|sub| sub.verbs.iter().any(|allowed| **allowed == *verb));
+    if !allowed || cx.path.name.is_empty() {
+        return Err(not_allowed());
+    }
+    match (&*cx.path.subresource, verb) {
+        ("scale", _) => scale::scale(cx),
+        (_, "get") => read::get(cx),
+        (_, "update") => update::update(cx),
+        (_, "patch") => patch::patch(cx),
+        ("eviction" | "binding" | "token", "create") => reviews::create_subresource(cx),
+        _ => Err(not_allowed()),
+    }
+}
+
+fn not_allowed() -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "MethodNotAllowed",
+        "the server does not allow this method on the requested resource",
+    )
+    .with_details(json!({}))
+}
+
+/// What the real server says of paths that it does not know.
+pub(crate) fn not_found_page() -> Response<Body> {
+    response::with(
+        StatusCode::NOT_FOUND,
+        response::PLAIN,
+        Body::whole("404 page not found\n"),
+    )
+}
+
+fn anonymous(request: &Request) -> ApiError {
+    let verb = request.verb;
+    let user = &request.user.name;
+    match &request.path {
+        Some(path) => {
+            let mut resource = path.resource.clone();
+            if !path.subresource.is_empty() {
+                resource = format!("{resource}/{}", path.subresource);
+            }
+            let scope = if path.namespace.is_empty() {
+                "at the cluster scope".to_owned()
+            } else {
+                format!("in the namespace {:?}", path.namespace)
+            };
+            ApiError::forbidden(
+                &path.group,
+                &path.resource,
+                &path.name,
+                &format!(
+                    "User {user:?} cannot {verb} resource {resource:?} in API group {:?} {scope}",
+                    path.group
+                ),
+            )
+        }
+        None => {
+            let at = request.parts.uri.path();
+            let said = format!("forbidden: User {user:?} cannot {verb} path {at:?}");
+            ApiError::new(StatusCode::FORBIDDEN, "Forbidden", said).with_details(json!({}))
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Patch, in all four ways.
+
+use super::write;
+use super::{Context, create, decode, render, update};
+use crate::apply;
+use crate::field::{FieldError, FieldErrors, Path};
+use crate::metadata::rules;
+use crate::patch;
+use crate::request::body::{self, Decoded};
+use crate::request::media::{self, Format, PatchType};
+use crate::request::options::{self, FieldValidation, WriteOptions};
+use crate::response::Body;
+use crate::status::{ApiError, ApiResult};
+use http::Response;
+use serde_json::{Value, json};
+
+/// PATCH.
+pub(super) fn patch(cx: &Context<'_>) -> ApiResult<Response<Body>> {
+    let resource = &cx.served.resource;
+    let kind = media::patch_type(&cx.request.parts.headers, resource.custom.is_none())?;
+    let applies = kind == PatchType::Apply;
+    let options = options::write_options(&cx.request.query, "PatchOptions", applies)?;
+    let format = if applies { Format::Yaml } else { Format::Json };
+    let decoded = read(&cx.request.body, format).map_err(|error| {
+        ApiError::bad_request(match kind {
+            PatchType::Apply => format!("error decoding YAML: {error}"),
+            PatchType::Strategic => error,
+            _ => format!("error decoding patch: {error}"),
+        })
+    })?;
+    let (code, written) = update::replace(
+        cx,
+        &options,
+        applies && cx.path.subresource.is_empty(),
+        &mut |live| {
+            let Some(live) = live else {
+                let mut new = configure(cx, None, &decoded, &options)?;
+                decode::match_namespace(cx, &mut new)?;
+                decode::match_name(cx, &mut new)?;
+                if !rules::text(&new, "uid").is_empty() {
+                    let why = format!(
+                        "uid mismatch: the provided object specified uid {}, and no existing object was found",
+                        rules::text(&new, "uid")
+                    );
+                    return Err(ApiError::conflict(cx.group(), cx.plural(), &cx.path.name, &why));
+                }
+                return Ok(new);
+            };
+            let mut new = match kind {
+                PatchType::Apply => configure(cx, Some(live), &decoded, &options)?,
+                _ => {
+                    let mut new = patched(kind, cx, live, &decoded.value)?;
+                    check(cx, &mut new, &decoded, kind, options.validation)?;
+                    write::track(cx, Some(live), &mut new, &options);
+                    new
+                }
+            };
+            decode::match_namespace(cx, &mut new)?;
+            decode::match_name(cx, &mut new)?;
+            if rules::dedup_owners(&mut new) {
+                cx.warn(create::DUPLICATE_OWNERS);
+            }
+            Ok(new)
+        },
+    )?;
+    render::written(cx, code, &written)
+}
+
+/// Reads a patch; YAML that starts as JSON is read as such, which is quicker.
+fn read(body: &[u8], format: Format) -> Result<Decoded, String> {
+    if format == Format::Yaml
+        && body.first() == Some(&b'{')
+        && let Ok(decoded) = body::decode(body, Format::Json)
+    {
+        return Ok(decoded);
+    }
+    body::decode(body, format)
+}
+
+/// The live object with a configuration applied to it.
+fn configure(
+    cx: &Context<'_>,
+    live: Option<&Value>,
+    decoded: &Decoded,
+    options: &WriteOptions,
+) -> ApiResult<Value> {
+    let force = options.force.unwrap_or_default();
+    let mut new = write::with_target(cx, |target| {
+        apply::apply(target, live, &decoded.value, &options.manager, force)
+    })?;
+    if !decoded.duplicates.is_empty() {
+        let said = decoded.duplicates.join(", ");
+        match options.validation {
+            FieldValidation::Strict => {
+                return Err(ApiError::bad_request(format!(
+                    "error strict decoding YAML: {said}"
+                )));
+            }
+            FieldValidation::Warn => cx.warn(said),
+            FieldValidation::Ignore => {}
+        }
+    }
+    // The configuration was refused where it names unknown fields; what is pruned here came from nowhere else.
+    let _ = write::coerce(cx, &mut new, Vec::new(), FieldValidation::Ignore);
+    Ok(new)
+}
+
+/// The live object, patched.
+fn patched(kind: PatchType, cx: &Context<'_>, live: &Value, patch: &Value) -> ApiResult<Value> {
+    match kind {
+        PatchType::Json => patch::json::apply(live, patch),
+        PatchType::Merge | PatchType::Strategic => patch::merge::apply(live, patch),
+        PatchType::Apply => Err(ApiError::internal("apply is no patch of JSON")),
+    }
+}
+
+/// Decodes a patched object as the body of an update is decoded.
+fn check(
+    cx: &Context<'_>,
+    new: &mut Value,
+    decoded: &Decoded,
+    kind: PatchType,
+    validation: FieldValidation,
+) -> ApiResult<()> {
+    let resource = &cx.served.resource;
+    let duplicates = decoded
+        .duplicates
+        .iter()
+        .map(|said| {
+            if kind == PatchType::Json {
+                format!("json patch {said}")
+            } else {
+                said.clone()
+            }
+        })
+        .collect();
+    let shown = (validation == FieldValidation::Strict).then(|| new.to_string());
+    for (key, wanted) in [
+        ("apiVersion", resource.api_version()),
+        ("kind", resource.kind.to_string()),
+    ] {
+        if new[key] != json!(wanted) {
+            let text = new.to_string();
+            return Err(invalid(
+                &json!(text),
+                &format!("{key} may not be changed to {}", new[key]),
+            ));
+        }
+    }
+    write::coerce(cx, new, duplicates, validation).map_err(|said| {
+        let why = format!("strict decoding error: {}", said.join(", "));
+        invalid(&json!(shown.unwrap_or_default()), &why)
+    })
+}
+
+fn invalid(patch: &Value, why: &str) -> ApiError {
+    let error = FieldError::invalid(&Path::new("patch"), patch, why);
+    ApiError::invalid("", "", "", &FieldErrors::from([error]))
+}

@@ -1,0 +1,267 @@
+//! Answers: objects and lists as they are, as tables or as metadata alone, in JSON or YAML.
+
+use super::Context;
+use super::read::Found;
+use super::write::{self, Written};
+use crate::registry::{Served, Table};
+use crate::request::media::{Format, Transform, not_acceptable};
+use crate::resource::Resource;
+use crate::response::{self, Body};
+use crate::status::{ApiError, ApiResult};
+use crate::store::Entry;
+use bytes::Bytes;
+use clusterwright_clock::Clock;
+use http::header::HeaderValue;
+use http::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// Bytes of a list that are written at a time.
+const PIECE: usize = 64 * 1024;
+
+/// The answer to a write.
+pub(super) fn written(cx: &Context<'_>, code: StatusCode, written: &Written) -> ApiResult<Response<Body>> {
+    match written {
+        Written::Stored(stored) => entry(cx, code, stored),
+        Written::Shown(object) => value(cx, code, object),
+    }
+}
+
+/// An object that is stored.
+pub(super) fn entry(cx: &Context<'_>, code: StatusCode, entry: &Arc<Entry>) -> ApiResult<Response<Body>> {
+    let plain = cx.accepted.transform == Transform::None && cx.accepted.format == Format::Json;
+    if plain && !cx.accepted.pretty && entry.form == cx.served.form {
+        return Ok(response::with(code, response::JSON, Body::whole(entry.bytes())));
+    }
+    value(cx, code, &write::load(&cx.table, &cx.served, entry))
+}
+
+/// An object.
+pub(super) fn value(cx: &Context<'_>, code: StatusCode, object: &Value) -> ApiResult<Response<Body>> {
+    let shown = match cx.accepted.transform {
+        Transform::None => return Ok(encoded(cx, code, object)),
+        Transform::Table => tabled(cx, std::slice::from_ref(object), &list_meta_of(object)),
+        Transform::Metadata => metadata_only(object, &cx.accepted.version),
+        Transform::MetadataList => return Err(wrong_transform("PartialObjectMetadataList")),
+    };
+    Ok(encoded(cx, code, &shown))
+}
+
+fn wrong_transform(target: &str) -> ApiError {
+    let _ = target;
+    not_acceptable("application/json, application/yaml, application/vnd.kubernetes.protobuf")
+}
+
+/// A value in the format that was asked for.
+pub(super) fn encoded(cx: &Context<'_>, code: StatusCode, value: &Value) -> Response<Body> {
+    match cx.accepted.format {
+        Format::Yaml => {
+            // Any JSON value can be written as YAML.
+            let text = serde_saphyr::to_string(value).unwrap_or_default();
+            response::with(
+                code,
+                HeaderValue::from_static("application/yaml"),
+                Body::whole(text),
+            )
+        }
+        Format::Json if cx.accepted.pretty => {
+            let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+            text.push('\n');
+            response::with(code, response::JSON, Body::whole(text))
+        }
+        Format::Json => response::json(code, value),
+    }
+}
+
+/// A list.
+pub(super) fn list(cx: &Context<'_>, found: Found) -> ApiResult<Response<Body>> {
+    let mut metadata = json!({"resourceVersion": found.version.to_string()});
+    if !found.next.is_empty() {
+        metadata["continue"] = json!(found.next);
+        if let Some(remaining) = found.remaining {
+            metadata["remainingItemCount"] = json!(remaining);
+        }
+    }
+    let plain = cx.accepted.format == Format::Json && !cx.accepted.pretty;
+    if plain && cx.accepted.transform == Transform::None {
+        return Ok(response::with(
+            StatusCode::OK,
+            response::JSON,
+            Body::pieces(Pieces::new(cx, &metadata, found)),
+        ));
+    }
+    let objects = found
+        .items
+        .iter()
+        .map(|(_, entry)| write::load(&cx.table, &cx.served, entry));
+    let shown = match cx.accepted.transform {
+        Transform::None => {
+            let resource = &cx.served.resource;
+            let items: Vec<Value> = objects.map(|object| item(&cx.served, object)).collect();
+            json!({
+                "kind": resource.list_kind,
+                "apiVersion": resource.api_version(),
+                "metadata": metadata,
+                "items": items,
+            })
+        }
+        Transform::Table => {
+            let objects: Vec<Value> = objects.collect();
+            tabled(cx, &objects, &metadata)
+        }
+        Transform::Metadata => return Err(wrong_transform("PartialObjectMetadata")),
+        Transform::MetadataList => {
+            let items: Vec<Value> = objects
+                .map(|object| metadata_only(&object, &cx.accepted.version))
+                .collect();
+            json!({
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": format!("meta.k8s.io/{}", cx.accepted.version),
+                "metadata": metadata,
+                "items": items,
+            })
+        }
+    };
+    Ok(encoded(cx, StatusCode::OK, &shown))
+}
+
+/// An object as an item of a list: those of built-in kinds don't repeat what they are.
+fn item(served: &Served, mut object: Value) -> Value {
+    if served.resource.custom.is_none()
+        && let Value::Object(map) = &mut object
+    {
+        map.remove("apiVersion");
+        map.remove("kind");
+    }
+    object
+}
+
+fn list_meta_of(object: &Value) -> Value {
+    json!({"resourceVersion": object["metadata"]["resourceVersion"]})
+}
+
+fn tabled(cx: &Context<'_>, objects: &[Value], metadata: &Value) -> Value {
+    table_of(
+        &cx.served.resource,
+        objects,
+        metadata,
+        &cx.accepted.version,
+        cx.request.query.text("includeObject"),
+        cx.inner.clock,
+        true,
+    )
+}
+
+/// Objects as the rows of a table.
+pub(super) fn table_of(
+    resource: &Resource,
+    objects: &[Value],
+    metadata: &Value,
+    version: &str,
+    include: &str,
+    clock: Clock,
+    headers: bool,
+) -> Value {
+    let _ = (clock, headers, resource);
+    let rows: Vec<Value> = objects
+        .iter()
+        .map(|object| {
+            let mut row =
+                json!({"cells": [object["metadata"]["name"], object["metadata"]["creationTimestamp"]]});
+            match include {
+                "None" => {}
+                "Object" => row["object"] = object.clone(),
+                _ => row["object"] = metadata_only(object, version),
+            }
+            row
+        })
+        .collect();
+    json!({
+        "kind": "Table",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": metadata,
+        "columnDefinitions": [
+            {"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0},
+            {"name": "Created At", "type": "date", "format": "", "description": "", "priority": 0},
+        ],
+        "rows": rows,
+    })
+}
+
+/// The metadata of an object as an object of its own.
+pub(super) fn metadata_only(object: &Value, version: &str) -> Value {
+    let mut shown = Map::new();
+    shown.insert("kind".to_owned(), json!("PartialObjectMetadata"));
+    shown.insert("apiVersion".to_owned(), json!(format!("meta.k8s.io/{version}")));
+    shown.insert("metadata".to_owned(), object["metadata"].clone());
+    Value::Object(shown)
+}
+
+/// A list written piece by piece out of the stored encodings.
+struct Pieces {
+    table: Arc<Table>,
+    served: Arc<Served>,
+    items: std::vec::IntoIter<(Arc<str>, Arc<Entry>)>,
+    ready: Vec<u8>,
+    first: bool,
+    done: bool,
+}
+
+impl Pieces {
+    fn new(cx: &Context<'_>, metadata: &Value, found: Found) -> Self {
+        let resource = &cx.served.resource;
+        let ready = format!(
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+            resource.list_kind,
+            resource.api_version()
+        );
+        Self {
+            table: cx.table.clone(),
+            served: cx.served.clone(),
+            items: found.items.into_iter(),
+            ready: ready.into_bytes(),
+            first: true,
+            done: false,
+        }
+    }
+
+    fn push(&mut self, entry: &Entry) {
+        if !std::mem::take(&mut self.first) {
+            self.ready.push(b',');
+        }
+        if entry.form != self.served.form {
+            let object = item(&self.served, write::load(&self.table, &self.served, entry));
+            self.ready.extend_from_slice(object.to_string().as_bytes());
+        } else if self.served.resource.custom.is_some() {
+            self.ready.extend_from_slice(entry.json());
+        } else {
+            self.ready.push(b'{');
+            self.ready.extend_from_slice(entry.untyped());
+        }
+    }
+}
+
+impl futures::Stream for Pieces {
+    type Item = Result<Bytes, response::Cut>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        if self.done {
+            return std::task::Poll::Ready(None);
+        }
+        while self.ready.len() < PIECE {
+            match self.items.next() {
+                Some((_, entry)) => self.push(&entry),
+                None => {
+                    self.ready.extend_from_slice(b"]}\n");
+                    self.done = true;
+                    break;
+                }
+            }
+        }
+        let piece = std::mem::take(&mut self.ready);
+        std::task::Poll::Ready(Some(Ok(piece.into())))
+    }
+}

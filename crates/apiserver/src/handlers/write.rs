@@ -1,0 +1,157 @@
+//! What every write has in common: objects read from the store, decoded into the served form, judged, and stored.
+
+use super::Context;
+use crate::apply;
+use crate::field::FieldErrors;
+use crate::metadata::rules;
+use crate::registry::{Served, Table};
+use crate::request::options::{FieldValidation, WriteOptions};
+use crate::schema;
+use crate::status::{ApiError, ApiResult};
+use crate::store::{Draft, Entry, encode};
+use http::StatusCode;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Bytes of an object that are stored at most: etcd's limit of a request.
+const MAX_OBJECT: usize = 1_572_864;
+
+/// The object of an entry in the form of `served`.
+pub(crate) fn load(table: &Table, served: &Served, entry: &Entry) -> Value {
+    let mut object = entry.value();
+    if entry.form == served.form {
+        return object;
+    }
+    // Written by another version, or under an earlier definition.
+    let resource = &served.resource;
+    let from = object["apiVersion"].as_str().unwrap_or_default().to_owned();
+    resource.strategy.convert(&mut object, &from);
+    object["apiVersion"] = json!(resource.api_version());
+    object["kind"] = json!(resource.kind);
+    let _ = table;
+    schema::prune(&resource.schema, &mut object);
+    resource.strategy.default(&mut object);
+    object
+}
+
+/// The time of now as objects carry it.
+pub(crate) fn now(cx: &Context<'_>) -> Value {
+    json!(cx.inner.clock.now_seconds().to_string())
+}
+
+/// Prunes and defaults what a client sent; unknown and duplicate fields are refused, warned of or ignored.
+pub(crate) fn coerce(
+    cx: &Context<'_>,
+    object: &mut Value,
+    duplicates: Vec<String>,
+    validation: FieldValidation,
+) -> Result<(), Vec<String>> {
+    let resource = &cx.served.resource;
+    let mut said = duplicates;
+    said.extend(
+        schema::prune(&resource.schema, object)
+            .into_iter()
+            .map(|path| format!("unknown field \"{path}\"")),
+    );
+    match validation {
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => said.into_iter().for_each(|text| cx.warn(text)),
+        FieldValidation::Strict if said.is_empty() => {}
+        FieldValidation::Strict => return Err(said),
+    }
+    resource.strategy.default(object);
+    rules::normalise(object);
+    Ok(())
+}
+
+/// Notes the writer as the owner of the fields that it changed.
+pub(crate) fn track(cx: &Context<'_>, live: Option<&Value>, new: &mut Value, options: &WriteOptions) {
+    let manager = manager(cx, options);
+    with_target(cx, |target| apply::track_update(target, live, new, &manager));
+}
+
+/// The name of the manager of a write.
+fn manager(cx: &Context<'_>, options: &WriteOptions) -> String {
+    if !options.manager.is_empty() {
+        return options.manager.clone();
+    }
+    let agent = cx.request.user_agent();
+    let name = agent.split('/').next().unwrap_or_default();
+    name.chars().filter(|c| !c.is_control()).take(128).collect()
+}
+
+/// Runs `work` on the description of the object that field management needs.
+pub(crate) fn with_target<R>(cx: &Context<'_>, work: impl FnOnce(&apply::Target<'_>) -> R) -> R {
+    let resource = &cx.served.resource;
+    let versions = Versions {
+        table: &cx.table,
+        served: &cx.served,
+    };
+    work(&apply::Target {
+        schema: &resource.schema,
+        api_version: &resource.api_version(),
+        kind: &resource.kind,
+        subresource: &cx.path.subresource,
+        custom: resource.custom.is_some(),
+        reset: apply::reset_fields(resource, &cx.path.subresource),
+        versions: &versions,
+        now: cx.inner.clock.now_seconds(),
+    })
+}
+
+/// The schemas of the other versions of a resource.
+struct Versions<'a> {
+    table: &'a Table,
+    served: &'a Served,
+}
+
+impl apply::Versions for Versions<'_> {
+    fn schema(&self, api_version: &str) -> Option<schema::SchemaRef> {
+        let this = &self.served.resource;
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        self.table
+            .find(group, version, &this.plural)
+            .map(|served| served.resource.schema.clone())
+    }
+}
+
+/// The refusal for what validation found, where it found something.
+pub(crate) fn refuse(cx: &Context<'_>, name: &str, errors: &FieldErrors) -> ApiResult<()> {
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(
+            cx.group(),
+            &cx.served.resource.kind,
+            name,
+            errors,
+        ))
+    }
+}
+
+/// Encodes an object, where it is not too large.
+pub(crate) fn draft(cx: &Context<'_>, object: &Value) -> ApiResult<Draft> {
+    let draft = encode(object, cx.served.form);
+    if draft.len() > MAX_OBJECT {
+        return Err(ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "",
+            "etcdserver: request is too large",
+        ));
+    }
+    Ok(draft)
+}
+
+/// What came of a write.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// Stored, or found to be stored already.
+    Stored(Arc<Entry>),
+    /// What a dry run would have stored, or what an update removed for good.
+    Shown(Value),
+}
+
+/// An entry in the form of this request, for the answer to it.
+pub(crate) fn version_of(entry: &Entry) -> Value {
+    json!(entry.version.to_string())
+}

@@ -1,0 +1,4 @@
+//! Patches of JSON objects.
+
+pub(crate) mod json;
+pub(crate) mod merge;

@@ -1,0 +1,243 @@
+//! The server put together: what it is made of, how it is built, and the tower service that it is.
+
+use crate::auth::{Tokens, User, authenticate};
+use crate::faults::{self, Faults};
+use crate::record::{Call, Record};
+use crate::registry::{Registry, Served};
+use crate::response::{self, Body, Cut};
+use crate::status::ApiError;
+use crate::store::{Entry, History, Store};
+use crate::{handlers, namespaces};
+use bytes::Bytes;
+use clusterwright_clock::Clock;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// Bytes of a request's body that are read at most, as in the real server.
+const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// What every part of the server shares.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Clock,
+    pub(crate) faults: Faults,
+    pub(crate) record: Record,
+    pub(crate) tokens: Tokens,
+}
+
+/// An API server in this process. Clones are the same server.
+#[derive(Clone, Debug)]
+pub struct ApiServer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// Settings of an [`ApiServer`] to be.
+#[derive(Debug, Default)]
+pub struct Builder {
+    clock: Option<Clock>,
+    tokens: Tokens,
+    history: Option<usize>,
+}
+
+impl Builder {
+    /// The clock for all times that the server writes. Default: the system's time, moving with tokio's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// A bearer token and whose it is.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>, user: User) -> Self {
+        self.tokens.insert(token.into(), Arc::new(user));
+        self
+    }
+
+    /// How many events of each kind are remembered for watches from an earlier version and for paged lists.
+    /// Default: those of the last 75 seconds, at least 1024 and at most 32768.
+    #[must_use]
+    pub fn history(mut self, events: usize) -> Self {
+        self.history = Some(events);
+        self
+    }
+
+    /// Makes the server. It holds the namespaces that every cluster starts with, and nothing else.
+    #[must_use]
+    pub fn build(self) -> ApiServer {
+        let clock = self.clock.unwrap_or_default();
+        let history = self.history.map_or_else(History::default, |events| History {
+            least: events,
+            most: events,
+            ..History::default()
+        });
+        let inner = Arc::new(Inner {
+            store: Store::new(history, clock),
+            registry: Registry::default(),
+            clock,
+            faults: Faults::default(),
+            record: Record::default(),
+            tokens: self.tokens,
+        });
+        inner.registry.add(&inner.store, crate::builtin::resources());
+        namespaces::create_initial(&inner);
+        ApiServer { inner }
+    }
+}
+
+impl ApiServer {
+    /// A server with the default settings.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Settings for a server.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The server as a service for `kube::Client::new`, with no socket; its requests are those of an administrator
+    /// (`kubernetes-admin` in `system:masters`).
+    pub fn service(&self) -> ApiService {
+        self.service_as(User::admin())
+    }
+
+    /// The service for another user.
+    pub fn service_as(&self, user: User) -> ApiService {
+        ApiService {
+            inner: self.inner.clone(),
+            user: Arc::new(user),
+        }
+    }
+
+    /// A client of an administrator, with `default` as its namespace. Needs a tokio runtime.
+    pub fn client(&self) -> kube::Client {
+        kube::Client::new(self.service(), "default")
+    }
+
+    /// A client of this user in these groups.
+    pub fn client_as<'a>(&self, user: &str, groups: impl IntoIterator<Item = &'a str>) -> kube::Client {
+        kube::Client::new(self.service_as(User::new(user, groups)), "default")
+    }
+
+    /// The clock that the server's times come from.
+    pub fn clock(&self) -> Clock {
+        self.inner.clock
+    }
+
+    /// Faults to be injected.
+    pub fn faults(&self) -> &Faults {
+        &self.inner.faults
+    }
+
+    /// The record of every call.
+    pub fn record(&self) -> &Record {
+        &self.inner.record
+    }
+
+    /// Forgets the past, so that every version before now is expired (410), as after etcd's compaction.
+    pub fn compact(&self) {
+        self.inner.store.compact();
+    }
+}
+
+impl Default for ApiServer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The server as a tower service for one user.
+#[derive(Clone, Debug)]
+pub struct ApiService {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) user: Arc<User>,
+}
+
+impl<B> tower::Service<Request<B>> for ApiService
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Cut;
+    type Future = BoxFuture<'static, Result<Response<Body>, Cut>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Cut>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (inner, user) = (self.inner.clone(), self.user.clone());
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let user = match authenticate(&parts.headers, &inner.tokens, &user) {
+                Ok(user) => user,
+                Err(refusal) => return Ok(response::refusal(&refusal)),
+            };
+            let body = match read(body).await {
+                Ok(body) => body,
+                Err(refusal) => return Ok(response::refusal(&refusal)),
+            };
+            let request = handlers::Request::new(parts, body, user);
+            let struck = inner.faults.strike(&request);
+            let record = |code| inner.record.push(|| Call::of(&request, code));
+            let delay = |time: std::time::Duration| async move {
+                if !time.is_zero() {
+                    tokio::time::sleep(time).await;
+                }
+            };
+            delay(struck.delay_before).await;
+            let mut answer = match struck.before {
+                Some(fault) => faults::answer(fault, &request),
+                None => Some(handlers::handle(&inner, &request, &struck)),
+            };
+            if let Some(fault) = struck.after {
+                answer = faults::answer(fault, &request);
+            }
+            delay(struck.delay_after).await;
+            record(answer.as_ref().map(Response::status));
+            answer.ok_or(Cut)
+        })
+    }
+}
+
+async fn read<B>(body: B) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
+            http::StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {MAX_BODY}"),
+        )),
+        Err(error) => Err(ApiError::bad_request(format!(
+            "failed to read the body of the request: {error}"
+        ))),
+    }
+}
+
+impl Inner {
+    /// What follows from a write that was committed.
+    pub(crate) fn after_write(self: &Arc<Self>, served: &Served, entry: &Entry) {
+        let _ = (served, entry);
+    }
+
+    /// What follows from an object that is gone.
+    pub(crate) fn after_removal(self: &Arc<Self>, served: &Served, last: &Value) {
+        let _ = (served, last);
+    }
+}
