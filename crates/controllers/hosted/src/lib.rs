@@ -32,8 +32,7 @@ use clusterwright_api::hosted::HostedControlPlane;
 use clusterwright_api::{Cluster, meta};
 use clusterwright_runtime::cache::{Cache, Scope};
 use clusterwright_runtime::client::Client;
-use clusterwright_runtime::controller::{Builder, Controller, Environment, Owner};
-use clusterwright_runtime::events::Recorder;
+use clusterwright_runtime::controller::{Builder, Controller, Owner};
 use clusterwright_runtime::object::{Object, ObjectKey};
 use clusterwright_runtime::rbac::Verb;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -43,52 +42,38 @@ use kube::core::{Expression, Selector};
 
 /// The controller's name in metrics, logs and Events.
 pub const NAME: &str = "hostedcontrolplane";
-/// How many control planes are reconciled at once, unless set.
+/// How many control planes are reconciled at once, unless the builder is told otherwise.
 pub const DEFAULT_CONCURRENCY: usize = 10;
 
-/// What can be set.
-#[derive(Default)]
-pub struct Options {
-    /// How many control planes are reconciled at once; [`DEFAULT_CONCURRENCY`] if not given.
-    pub concurrency: Option<usize>,
-    /// Only objects whose label `cluster.x-k8s.io/watch-filter` has this value are reconciled; all if not given.
-    pub watch_filter: Option<String>,
-    /// Where Events go; nowhere if not given.
-    pub recorder: Option<Recorder>,
-}
-
-/// The controller, ready to be added to a manager.
-pub fn controller(options: Options, environment: &Environment) -> Controller {
-    prepare(environment.client.cache(), options.watch_filter.as_deref());
-    describe(options).build(environment)
-}
-
-/// The controller's description, from which the roles that it needs are known without a cluster.
-pub fn describe(options: Options) -> Builder<HostedControlPlanes, PersistentVolumeClaim> {
-    Controller::builder(NAME, HostedControlPlanes::new(options.recorder))
-        .concurrency(options.concurrency.unwrap_or(DEFAULT_CONCURRENCY))
+/// The controller, to be built. `client` is the one that it will run with; its cache must not have been asked for
+/// these kinds yet, or it holds more of them than it needs to.
+pub fn controller(client: &Client) -> Builder<HostedControlPlanes, PersistentVolumeClaim> {
+    prepare(client.cache());
+    let apply_and_delete = || Verb::APPLY.into_iter().chain([Verb::Delete]);
+    Controller::builder(NAME, HostedControlPlanes)
+        .concurrency(DEFAULT_CONCURRENCY)
         .finalizer(meta::HOSTED_CONTROL_PLANE_FINALIZER)
         .writes_status::<HostedControlPlane>()
         .watches(|cluster: &Cluster, _: &Client| control_plane_of(cluster))
         .owns::<Service>(Owner::ControllerOnly)
-        .writes::<Service>(Verb::APPLY.into_iter().chain([Verb::Delete]))
+        .writes::<Service>(apply_and_delete())
         .owns::<ConfigMap>(Owner::ControllerOnly)
-        .writes::<ConfigMap>(Verb::APPLY.into_iter().chain([Verb::Delete]))
+        .writes::<ConfigMap>(apply_and_delete())
         .owns::<StatefulSet>(Owner::ControllerOnly)
-        .writes::<StatefulSet>(Verb::APPLY.into_iter().chain([Verb::Delete]))
+        .writes::<StatefulSet>(apply_and_delete())
         .owns::<Deployment>(Owner::ControllerOnly)
-        .writes::<Deployment>(Verb::APPLY.into_iter().chain([Verb::Delete]))
+        .writes::<Deployment>(apply_and_delete())
         .owns::<PodDisruptionBudget>(Owner::ControllerOnly)
-        .writes::<PodDisruptionBudget>(Verb::APPLY.into_iter().chain([Verb::Delete]))
+        .writes::<PodDisruptionBudget>(apply_and_delete())
         .watches(|secret: &Secret, client: &Client| index::control_planes(secret, client))
-        .writes::<Secret>(Verb::APPLY.into_iter().chain([Verb::Update, Verb::Delete]))
+        .writes::<Secret>(apply_and_delete().chain([Verb::Update]))
         .watches(|pod: &Pod, client: &Client| index::control_planes(pod, client))
         .watches(|claim: &PersistentVolumeClaim, client: &Client| index::control_planes(claim, client))
         .writes::<PersistentVolumeClaim>([Verb::Delete])
 }
 
 /// Narrows the cache to what belongs to clusters, and makes the indexes that the controller reads by.
-fn prepare(cache: &Cache, watch_filter: Option<&str>) {
+fn prepare(cache: &Cache) {
     fn scope<K: Object>(cache: &Cache) {
         let label = Expression::Exists(meta::CLUSTER_NAME_LABEL.to_owned());
         cache.scope::<K>(Scope::all().labels(Selector::from(label)));
@@ -101,10 +86,6 @@ fn prepare(cache: &Cache, watch_filter: Option<&str>) {
     scope::<PodDisruptionBudget>(cache);
     scope::<Pod>(cache);
     scope::<PersistentVolumeClaim>(cache);
-    if let Some(value) = watch_filter {
-        let label = Expression::Equal(meta::WATCH_FILTER_LABEL.to_owned(), value.to_owned());
-        cache.scope::<HostedControlPlane>(Scope::all().labels(Selector::from(label)));
-    }
     cache.informer::<HostedControlPlane>().index(index::CLUSTER, index::of_control_plane);
     cache.informer::<Pod>().index(index::CLUSTER, |pod| index::of_labelled(pod));
     cache.informer::<PersistentVolumeClaim>().index(index::CLUSTER, |claim| index::of_labelled(claim));

@@ -7,7 +7,6 @@ use clusterwright_api::hosted::HostedControlPlaneStatus;
 use clusterwright_api::reasons::Reason;
 use clusterwright_api::{Cluster, HostedControlPlane};
 use clusterwright_runtime::conditions;
-use clusterwright_runtime::events::Recorder;
 use clusterwright_runtime::object::ObjectKey;
 use clusterwright_runtime::reconcile::{Context, Outcome, Reconciler, Request};
 use kube::core::ObjectMeta;
@@ -25,27 +24,10 @@ use crate::unsupported::unsupported;
 const DELETION_RETRY: Duration = Duration::from_secs(30);
 
 /// Brings about what `HostedControlPlane`s ask for.
-pub struct HostedControlPlanes {
-    recorder: Option<Recorder>,
-}
+pub struct HostedControlPlanes;
 
 impl HostedControlPlanes {
-    /// With a recorder, what is worth telling is told by Events too.
-    pub fn new(recorder: Option<Recorder>) -> Self {
-        Self { recorder }
-    }
-
-    fn tell(&self, object: &HostedControlPlane, notice: &Notice) {
-        if let Some(recorder) = &self.recorder {
-            if notice.warning {
-                recorder.warning(object, notice.reason.as_str(), notice.action, notice.note.as_str());
-            } else {
-                recorder.normal(object, notice.reason.as_str(), notice.action, notice.note.as_str());
-            }
-        }
-    }
-
-    async fn work(&self, cx: &Context, read: Read) -> Result<Outcome, Error> {
+    async fn work(cx: &Context, read: Read) -> Result<Outcome, Error> {
         let now = cx.clock().now();
         let first_look = read.object.status.as_ref().and_then(|status| status.observed_generation)
             != read.object.metadata.generation;
@@ -68,10 +50,11 @@ impl HostedControlPlanes {
         // Of what a spec says, once per spec; of what happens, each time.
         let once = |notice: &Notice| notice.reason != Reason::ArgumentOverridden || first_look;
         for notice in pass.notices.iter().filter(|notice| once(notice)) {
-            self.tell(&pass.read.object, notice);
+            tell(cx, &pass.read.object, notice);
         }
         if first_look && !fields.is_empty() {
-            self.tell(
+            tell(
+                cx,
                 &pass.read.object,
                 &Notice {
                     warning: true,
@@ -81,23 +64,21 @@ impl HostedControlPlanes {
                 },
             );
         }
-        for error in &pass.errors {
-            self.tell(
-                &pass.read.object,
-                &Notice {
-                    warning: true,
-                    reason: error.word(),
-                    action: "Reconcile",
-                    note: error.line(),
-                },
-            );
-        }
         write_status(cx, &pass.read.object, status).await?;
         let wake = pass.wake();
         match first_to_retry(pass.errors) {
             Some(error) => Err(error),
             None => Ok(wake.map_or(Outcome::Done, Outcome::RequeueAfter)),
         }
+    }
+}
+
+fn tell(cx: &Context, object: &HostedControlPlane, notice: &Notice) {
+    let (reason, note) = (notice.reason.as_str(), notice.note.as_str());
+    if notice.warning {
+        cx.recorder().warning(object, reason, notice.action, note);
+    } else {
+        cx.recorder().normal(object, reason, notice.action, note);
     }
 }
 
@@ -136,15 +117,6 @@ impl Reconciler for HostedControlPlanes {
                     InputError::Version(_) => Reason::InvalidSpec,
                     _ => Reason::InvalidCluster,
                 };
-                self.tell(
-                    &object,
-                    &Notice {
-                        warning: true,
-                        reason,
-                        action: "Reconcile",
-                        note: error.line(),
-                    },
-                );
                 return hold(cx, &object, reason, &error.line()).await;
             }
         };
@@ -155,7 +127,7 @@ impl Reconciler for HostedControlPlanes {
             inputs,
             snapshot,
         };
-        self.work(cx, read).await
+        Self::work(cx, read).await
     }
 
     async fn finalize(&self, cx: &Context, request: Request<HostedControlPlane>) -> Result<Outcome, Error> {
@@ -197,10 +169,21 @@ async fn pause(cx: &Context, object: &HostedControlPlane, by: &str) -> Result<Ou
     Ok(Outcome::Done)
 }
 
-/// Says why the object can't be worked on. What runs already is left as it is, and is said to be as it was.
+/// Says why the object can't be worked on, by an Event once. What runs already is left as it is, and is said to be as
+/// it was.
 async fn hold(cx: &Context, object: &HostedControlPlane, reason: Reason, message: &str) -> Result<Outcome, Error> {
     let mut status = object.status.clone().unwrap_or_default();
     let unknown = conditions::get(&status.conditions, Type::Available.as_str()).is_none();
+    let said = conditions::get(&status.conditions, Type::Ready.as_str());
+    if reason != Reason::WaitingForCluster && said.is_none_or(|said| said.message != message) {
+        let notice = Notice {
+            warning: true,
+            reason,
+            action: "Reconcile",
+            note: message.to_owned(),
+        };
+        tell(cx, object, &notice);
+    }
     let mut conditions = Conditions::of(&mut status, object.metadata.generation, cx.clock().now());
     if unknown {
         conditions.set(Type::Available, false, reason, message);
