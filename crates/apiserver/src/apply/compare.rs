@@ -48,12 +48,13 @@ impl<'a> Below<'a> {
 
     fn add(&mut self, element: Element<'a>, child: Below<'a>) {
         if child.removed_here || !child.removed.is_empty() {
-            self.removed.add(element.clone(), child.removed_here, child.removed);
+            self.removed
+                .add(element.clone(), child.removed_here, child.removed);
         }
         self.changed.add(element, child.changed_here, child.changed);
     }
 
-    fn join(&mut self, other: Below<'a>) {
+    fn join(&mut self, other: &Below<'a>) {
         self.changed_here |= other.changed_here;
         self.removed_here |= other.removed_here;
         self.changed = self.changed.union(&other.changed);
@@ -69,7 +70,7 @@ fn values<'a>(place: Place<'a>, old: Option<&'a Value>, new: Option<&'a Value>) 
         _ if old_class == new_class => shaped(place, new_class, old, new),
         _ => {
             let mut below = shaped(place, old_class, old, new);
-            below.join(shaped(place, new_class, old, new));
+            below.join(&shaped(place, new_class, old, new));
             below
         }
     };
@@ -91,7 +92,8 @@ fn shaped<'a>(place: Place<'a>, class: Class, old: Option<&'a Value>, new: Optio
         }
         Shape::Map(map) => {
             let (olds, news) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
-            let empty = |map: Option<&serde_json::Map<String, Value>>| map.is_none_or(serde_json::Map::is_empty);
+            let empty =
+                |map: Option<&serde_json::Map<String, Value>>| map.is_none_or(serde_json::Map::is_empty);
             if map.atomic || (empty(olds) && empty(news)) {
                 Below::leaf(old, new)
             } else {
@@ -177,7 +179,8 @@ fn items<'a>(list: List<'a>, olds: &'a [Value], news: &'a [Value]) -> Below<'a> 
                 child
             }
             _ => Below {
-                changed_here: olds.len() != news.len() || olds.iter().zip(&news).any(|(old, new)| !same_value(old, new)),
+                changed_here: olds.len() != news.len()
+                    || olds.iter().zip(&news).any(|(old, new)| !same_value(old, new)),
                 ..Below::default()
             },
         };

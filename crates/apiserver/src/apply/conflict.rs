@@ -16,7 +16,13 @@ pub(super) struct Conflict<'a> {
 /// 409 that names every field and its manager.
 pub(super) fn refusal(mut conflicts: Vec<Conflict<'_>>) -> ApiError {
     conflicts.sort_by(|a, b| {
-        let key = |c: &Conflict<'_>| (c.who.manager.to_owned(), c.who.operation, c.who.api_version.to_owned());
+        let key = |c: &Conflict<'_>| {
+            (
+                c.who.manager.to_owned(),
+                c.who.operation,
+                c.who.api_version.to_owned(),
+            )
+        };
         key(a).cmp(&key(b))
     });
     let named: Vec<(String, Vec<String>)> = conflicts
@@ -36,12 +42,16 @@ pub(super) fn refusal(mut conflicts: Vec<Conflict<'_>>) -> ApiError {
             })
         })
         .collect();
-    ApiError::new(StatusCode::CONFLICT, "Conflict", message(&named, count)).with_details(json!({ "causes": causes }))
+    ApiError::new(StatusCode::CONFLICT, "Conflict", message(&named, count))
+        .with_details(json!({ "causes": causes }))
 }
 
 fn message(named: &[(String, Vec<String>)], count: usize) -> String {
     if let ([(who, paths)], 1) = (named, count) {
-        return format!("Apply failed with 1 conflict: conflict with {who}: {}", paths.concat());
+        return format!(
+            "Apply failed with 1 conflict: conflict with {who}: {}",
+            paths.concat()
+        );
     }
     let mut text = format!("Apply failed with {count} conflicts: ");
     for (position, (who, paths)) in named.iter().enumerate() {

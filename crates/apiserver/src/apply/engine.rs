@@ -20,18 +20,38 @@ use serde_json::Value;
 /// # Errors
 /// 409 when fields of other managers would change and `force` is not given; 400 for a configuration of another
 /// kind or with managed fields; 500 (as the real server has it) for one that does not fit the schema.
-pub fn apply(target: &Target<'_>, live: Option<&Value>, config: &Value, manager: &str, force: bool) -> ApiResult<Value> {
+pub fn apply(
+    target: &Target<'_>,
+    live: Option<&Value>,
+    config: &Value,
+    manager: &str,
+    force: bool,
+) -> ApiResult<Value> {
     let manager = if manager.is_empty() { "unknown" } else { manager };
     check_type(target, config)?;
     let place = target.place();
     let versions = Versioned::of(target, live.and_then(managed_fields));
-    let entries = versions.entries(target, live)?;
-    check_config(place, config)?;
-    if let Some(live) = live {
-        typed::check(place, live, true)
-            .map_err(|errors| plain(format!("failed to create typed live object ({}): {}", named(live), errors.text())))?;
+    let stored = managed::decode(live.and_then(managed_fields))
+        .map_err(|error| plain(format!("failed to decode managed fields: {error}")))?;
+    let untracked = stored.is_empty();
+    let entries = versions.reconciled(target, stored);
+    let live_error = live.and_then(|live| Some((live, typed::check(place, live, true).err()?)));
+    if let (true, Some((live, errors))) = (untracked, &live_error) {
+        return Err(plain(format!(
+            "failed to create manager for existing fields: failed to convert new object ({}) to smd typed: {}",
+            named(live),
+            errors.text()
+        )));
     }
-    let zero = if live.is_none() || entries.is_empty() {
+    check_config(place, config)?;
+    if let Some((live, errors)) = live_error {
+        return Err(plain(format!(
+            "failed to create typed live object ({}): {}",
+            named(live),
+            errors.text()
+        )));
+    }
+    let zero = if untracked {
         zero::object(target)
     } else {
         Value::Null
@@ -42,6 +62,7 @@ pub fn apply(target: &Target<'_>, live: Option<&Value>, config: &Value, manager:
         config,
         manager,
         versions: &versions,
+        untracked,
         zero: &zero,
     };
     let outcome = match request.run(entries.clone(), force) {
@@ -82,7 +103,9 @@ fn check_type(target: &Target<'_>, config: &Value) -> ApiResult<()> {
 }
 
 fn check_config(place: Place<'_>, config: &Value) -> ApiResult<()> {
-    let managed = config.get("metadata").and_then(|metadata| metadata.get("managedFields"));
+    let managed = config
+        .get("metadata")
+        .and_then(|metadata| metadata.get("managedFields"));
     if managed.is_some_and(|managed| !managed.is_null()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
@@ -125,7 +148,12 @@ impl Versioned {
                 continue;
             };
             if version != target.api_version && !others.iter().any(|(known, _)| known == version) {
-                others.extend(target.versions.schema(version).map(|schema| (version.to_owned(), schema)));
+                others.extend(
+                    target
+                        .versions
+                        .schema(version)
+                        .map(|schema| (version.to_owned(), schema)),
+                );
             }
         }
         Self { others }
@@ -138,12 +166,6 @@ impl Versioned {
         }
         let (_, schema) = self.others.iter().find(|(known, _)| known == version)?;
         Some(Place::root(schema, target.custom))
-    }
-
-    fn entries<'a>(&self, target: &Target<'_>, live: Option<&'a Value>) -> ApiResult<Vec<Entry<'a>>> {
-        let entries = managed::decode(live.and_then(managed_fields))
-            .map_err(|error| plain(format!("failed to decode managed fields: {error}")))?;
-        Ok(self.reconciled(target, entries))
     }
 
     /// The entries of served versions, each as the schema is now.
@@ -176,7 +198,12 @@ pub(super) struct Differences<'a> {
 }
 
 impl<'a> Differences<'a> {
-    pub(super) fn new(versions: &'a Versioned, target: &'a Target<'a>, old: &'a Value, new: &'a Value) -> Self {
+    pub(super) fn new(
+        versions: &'a Versioned,
+        target: &'a Target<'a>,
+        old: &'a Value,
+        new: &'a Value,
+    ) -> Self {
         Self {
             versions,
             target,
@@ -188,16 +215,16 @@ impl<'a> Differences<'a> {
 
     /// What differs in this version, but for fields that the request can't set; none for a version not served.
     pub(super) fn get(&mut self, version: &str) -> Option<&Difference<'a>> {
-        let at = match self.known.iter().position(|(known, _)| known == version) {
-            Some(at) => at,
-            None => {
-                let place = self.versions.place(self.target, version)?;
-                let mut difference = compare::compare(place, self.old, self.new);
-                difference.changed = reset::without(self.target.reset, difference.changed);
-                difference.removed = reset::without(self.target.reset, difference.removed);
-                self.known.push((version.to_owned(), difference));
-                self.known.len() - 1
-            }
+        let known = self.known.iter().position(|(known, _)| known == version);
+        let at = if let Some(at) = known {
+            at
+        } else {
+            let place = self.versions.place(self.target, version)?;
+            let mut difference = compare::compare(place, self.old, self.new);
+            difference.changed = reset::without(self.target.reset, difference.changed);
+            difference.removed = reset::without(self.target.reset, difference.removed);
+            self.known.push((version.to_owned(), difference));
+            self.known.len() - 1
         };
         self.known.get(at).map(|(_, difference)| difference)
     }
@@ -209,7 +236,9 @@ struct Request<'a> {
     config: &'a Value,
     manager: &'a str,
     versions: &'a Versioned,
-    /// The object before its first field was set.
+    /// Nobody is on record for any field.
+    untracked: bool,
+    /// The object before its first field was set, where it is untracked.
     zero: &'a Value,
 }
 
@@ -223,7 +252,7 @@ impl<'a> Request<'a> {
             api_version: target.api_version,
             subresource: target.subresource,
         };
-        if entries.is_empty() && self.live.is_some() {
+        if self.untracked && self.live.is_some() {
             // What was there before anybody was tracked has an owner too.
             let first = Who {
                 manager: "before-first-apply",
@@ -292,7 +321,11 @@ impl<'a> Request<'a> {
 }
 
 /// Takes what differs from its managers. Without `force`, gives the conflicts instead if there are any.
-fn take<'a>(entries: &mut Vec<Entry<'a>>, differences: &mut Differences<'_>, force: bool) -> Vec<Conflict<'a>> {
+fn take<'a>(
+    entries: &mut Vec<Entry<'a>>,
+    differences: &mut Differences<'_>,
+    force: bool,
+) -> Vec<Conflict<'a>> {
     let mut conflicts = Vec::new();
     entries.retain_mut(|entry| {
         let Some(difference) = differences.get(entry.who.api_version) else {
@@ -351,4 +384,3 @@ fn same_object(old: &Value, new: &Value) -> bool {
                 }
         })
 }
-

@@ -82,7 +82,10 @@ fn encode_level(set: &Set<'_>, member: bool) -> Value {
         map.insert(".".to_owned(), Value::Object(Map::new()));
     }
     for node in &set.nodes {
-        map.insert(encode_element(&node.element), encode_level(&node.below, node.member));
+        map.insert(
+            encode_element(&node.element),
+            encode_level(&node.below, node.member),
+        );
     }
     Value::Object(map)
 }
@@ -118,7 +121,10 @@ fn encode_element(element: &Element<'_>) -> String {
 }
 
 fn push_quoted(text: &mut String, value: &str) {
-    if value.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    if value
+        .bytes()
+        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
+    {
         text.push('"');
         text.push_str(value);
         text.push('"');

@@ -28,7 +28,10 @@ pub(super) fn without_allowed<'a>(
     };
     let place = target.place();
     let same_version = last.get("apiVersion").and_then(Value::as_str) == Some(target.api_version);
-    if !same_version || typed::check(place, &last, false).is_err() || typed::check(place, live, false).is_err() {
+    if !same_version
+        || typed::check(place, &last, false).is_err()
+        || typed::check(place, live, false).is_err()
+    {
         return conflicts;
     }
     let difference = compare::compare(place, &last, live);
@@ -69,7 +72,11 @@ pub(super) fn renew(object: &mut Value, config: &Value) {
 }
 
 fn annotation(object: &Value) -> Option<&str> {
-    object.get("metadata")?.get("annotations")?.get(ANNOTATION)?.as_str()
+    object
+        .get("metadata")?
+        .get("annotations")?
+        .get(ANNOTATION)?
+        .as_str()
 }
 
 /// The configuration without the annotation, as kubectl would write it: one line, with HTML's characters escaped.

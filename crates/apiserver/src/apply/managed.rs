@@ -66,7 +66,10 @@ impl<'a> Entry<'a> {
     }
 
     fn seconds(&self) -> i64 {
-        let parsed = self.time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
+        let parsed = self
+            .time
+            .as_deref()
+            .and_then(|time| time.parse::<Timestamp>().ok());
         parsed.map_or(0, Timestamp::as_second)
     }
 
@@ -180,9 +183,8 @@ pub(super) fn time_text(time: Timestamp) -> String {
 /// Whether a request asks for managed fields to be forgotten: by an empty list, or one empty entry.
 pub(super) fn is_reset(managed_fields: Option<&Value>) -> bool {
     match managed_fields.and_then(Value::as_array).map(Vec::as_slice) {
-        Some([]) => true,
+        Some([] | [Value::Null]) => true,
         Some([Value::Object(entry)]) => entry.values().all(|value| value.is_null() || value == ""),
-        Some([Value::Null]) => true,
         _ => false,
     }
 }
@@ -208,7 +210,10 @@ pub(super) fn limit(entries: &mut Vec<Entry<'_>>) {
             break;
         }
         let version = entries[at].who.api_version;
-        let Some(&first) = firsts.iter().find(|&&first| entries[first].who.api_version == version) else {
+        let Some(&first) = firsts
+            .iter()
+            .find(|&&first| entries[first].who.api_version == version)
+        else {
             firsts.push(at);
             continue;
         };

@@ -55,7 +55,11 @@ fn replace(into: &mut Value, applied: &Value) {
     }
 }
 
-fn merge_fields(map: Map<'_>, into: &mut serde_json::Map<String, Value>, applied: &serde_json::Map<String, Value>) {
+fn merge_fields(
+    map: Map<'_>,
+    into: &mut serde_json::Map<String, Value>,
+    applied: &serde_json::Map<String, Value>,
+) {
     for (name, value) in applied {
         let place = map.field(name).map_or(Place::Untyped, |(place, _)| place);
         match into.get_mut(name) {
@@ -94,7 +98,10 @@ fn merge_items(list: List<'_>, mut there: Vec<Value>, given: &[Value]) -> Vec<Va
             Some(Some(mine)) => From::Both(*mine, position),
             _ => From::Given(position),
         };
-        let mut shared = theirs.iter().filter(|element| at.contains_key(element)).peekable();
+        let mut shared = theirs
+            .iter()
+            .filter(|element| at.contains_key(element))
+            .peekable();
         let mut merged = BTreeSet::new();
         let (mut left, mut right) = (0, 0);
         while left < mine.len() || right < theirs.len() {

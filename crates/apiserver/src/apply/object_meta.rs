@@ -22,7 +22,10 @@ fn build() -> Schema {
         ("managedFields", list(managed_fields_entry(), ListType::Atomic)),
         ("name", of(Type::String)),
         ("namespace", of(Type::String)),
-        ("ownerReferences", list(owner_reference(), ListType::Map(vec!["uid".into()]))),
+        (
+            "ownerReferences",
+            list(owner_reference(), ListType::Map(vec!["uid".into()])),
+        ),
         ("resourceVersion", of(Type::String)),
         ("selfLink", of(Type::String)),
         ("uid", of(Type::String)),

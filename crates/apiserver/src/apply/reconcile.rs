@@ -52,7 +52,9 @@ fn walk<'a>(place: Place<'_>, set: &Set<'a>, is_leaf: bool) -> Reconciled<'a> {
 fn children<'a, 's>(set: &Set<'a>, place_of: impl Fn(&Element<'a>) -> Option<Place<'s>>) -> Option<Set<'a>> {
     let mut changed: Option<Set<'a>> = None;
     for (position, node) in set.nodes.iter().enumerate() {
-        let Some(place) = place_of(&node.element) else { continue };
+        let Some(place) = place_of(&node.element) else {
+            continue;
+        };
         let child = walk(place, &node.below, node.member && node.below.is_empty());
         if child.atomic || child.below.is_some() {
             let set = changed.get_or_insert_with(|| set.clone());
@@ -66,4 +68,3 @@ fn children<'a, 's>(set: &Set<'a>, place_of: impl Fn(&Element<'a>) -> Option<Pla
     }
     changed
 }
-

@@ -24,8 +24,12 @@ pub fn reset_fields(resource: &Resource, subresource: &str) -> ResetFields {
     }
     match (&*resource.group, &*resource.plural, subresource) {
         ("certificates.k8s.io", "certificatesigningrequests", "") => &[&["spec"], &["status"]],
-        ("certificates.k8s.io", "certificatesigningrequests", "status") => &[&["spec"], &["status", "conditions"]],
-        ("certificates.k8s.io", "certificatesigningrequests", "approval") => &[&["spec"], &["status", "certificate"]],
+        ("certificates.k8s.io", "certificatesigningrequests", "status") => {
+            &[&["spec"], &["status", "conditions"]]
+        }
+        ("certificates.k8s.io", "certificatesigningrequests", "approval") => {
+            &[&["spec"], &["status", "certificate"]]
+        }
         ("apps", "deployments", "status") => &[&["spec"], &["metadata", "labels"]],
         ("", "pods", "status") => &[
             &["spec"],
@@ -57,7 +61,7 @@ fn keeps_metadata(group: &str) -> bool {
 }
 
 /// The set without what can't be set.
-pub(super) fn without<'a>(reset: ResetFields, set: Set<'a>) -> Set<'a> {
+pub(super) fn without(reset: ResetFields, set: Set<'_>) -> Set<'_> {
     if reset.is_empty() || set.is_empty() {
         return set;
     }

@@ -19,10 +19,15 @@ pub struct ReplicasPath {
     pub path: Option<Vec<String>>,
 }
 
-fn path_of<'a>(paths: &'a [ReplicasPath], version: &str) -> Option<Option<Vec<&'a str>>> {
-    let found = paths.iter().find(|path| path.api_version == version)?;
-    let path = found.path.as_ref();
-    Some(path.map(|path| path.iter().map(String::as_str).collect()))
+impl ReplicasPath {
+    fn of<'p>(paths: &'p [Self], version: &str) -> Option<&'p Self> {
+        paths.iter().find(|path| path.api_version == version)
+    }
+
+    fn names(&self) -> Option<Vec<&str>> {
+        let path = self.path.as_ref()?;
+        Some(path.iter().map(String::as_str).collect())
+    }
 }
 
 fn only<'a>(path: &[&'a str]) -> Set<'a> {
@@ -36,7 +41,7 @@ fn only<'a>(path: &[&'a str]) -> Set<'a> {
 pub fn to_scale(parent: Option<&Value>, paths: &[ReplicasPath]) -> Option<Value> {
     let mut entries = managed::decode(parent).ok()?;
     entries.retain_mut(|entry| {
-        let Some(Some(path)) = path_of(paths, entry.who.api_version) else {
+        let Some(path) = ReplicasPath::of(paths, entry.who.api_version).and_then(ReplicasPath::names) else {
             return false;
         };
         let has = entry.set.has_fields(&path);
@@ -60,10 +65,10 @@ pub fn to_parent(
     let mut of_scale = managed::decode(scale).ok()?;
     let mut entries: Vec<Entry<'_>> = Vec::new();
     for mut entry in managed::decode(parent).ok()? {
-        let Some(path) = path_of(paths, entry.who.api_version) else {
+        let Some(path) = ReplicasPath::of(paths, entry.who.api_version) else {
             continue;
         };
-        if let Some(path) = path.filter(|path| entry.set.has_fields(path)) {
+        if let Some(path) = path.names().filter(|path| entry.set.has_fields(path)) {
             let same = |other: &Entry<'_>| {
                 other.who.manager == entry.who.manager
                     && other.who.operation == entry.who.operation
@@ -80,10 +85,9 @@ pub fn to_parent(
             entries.push(entry);
         }
     }
-    let Some(Some(path)) = path_of(paths, api_version) else {
+    let Some(path) = ReplicasPath::of(paths, api_version).and_then(ReplicasPath::names) else {
         return managed::encode(entries);
     };
-    let path: Vec<&str> = path;
     for mut entry in of_scale {
         if !entry.set.has_fields(SCALE_REPLICAS) {
             continue;

@@ -31,7 +31,11 @@ impl<'a> Set<'a> {
         if !member && below.is_empty() {
             return;
         }
-        let node = Node { element, member, below };
+        let node = Node {
+            element,
+            member,
+            below,
+        };
         match self.nodes.last() {
             None => self.nodes.push(node),
             Some(last) if last.element < node.element => self.nodes.push(node),
@@ -157,7 +161,9 @@ impl<'a> Set<'a> {
     /// The texts of all paths, in the order of [`Set::each_path`].
     pub(super) fn path_texts(&self) -> Vec<String> {
         let mut texts = Vec::new();
-        self.each_path(&mut Vec::new(), &mut |path| texts.push(PathText(path).to_string()));
+        self.each_path(&mut Vec::new(), &mut |path| {
+            texts.push(PathText(path).to_string());
+        });
         texts
     }
 

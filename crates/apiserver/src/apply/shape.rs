@@ -1,6 +1,6 @@
 //! How a value merges, as its schema says.
 //!
-//! The rules are those that the real server derives from OpenAPI documents: a map merges field by field unless it
+//! The rules are those that the real server derives from `OpenAPI` documents: a map merges field by field unless it
 //! is atomic, a list is atomic unless it is a set or a map, a scalar is a leaf. A node without a type takes the
 //! shape of its value. Where unknown fields are preserved, what is below merges as maps of maps, with atomic lists.
 
@@ -143,7 +143,12 @@ impl<'s> Place<'s> {
                 _ if schema.int_or_string => Scalar::Any,
                 Some(Type::Integer | Type::Number) => Scalar::Numeric,
                 Some(Type::Boolean) => Scalar::Boolean,
-                Some(Type::String) if schema.format.as_deref().is_none_or(|f| f.is_empty() || f == "byte") => {
+                Some(Type::String)
+                    if schema
+                        .format
+                        .as_deref()
+                        .is_none_or(|f| f.is_empty() || f == "byte") =>
+                {
                     Scalar::Text
                 }
                 _ => Scalar::Any,
@@ -235,9 +240,13 @@ impl List<'_> {
         match self.kind {
             ListKind::Atomic => Err("invalid indexing of non-associative list".to_owned()),
             ListKind::Set => match item {
-                Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
+                Value::Object(_) => {
+                    Err("associative list without keys has an element that's a map type".to_owned())
+                }
                 Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
-                Value::Null => Err("associative list without keys has an element that's an explicit null".to_owned()),
+                Value::Null => {
+                    Err("associative list without keys has an element that's an explicit null".to_owned())
+                }
                 scalar => Ok(Element::Value(Cow::Borrowed(scalar))),
             },
             ListKind::Keyed(keys) => self.key(keys, item).map(Element::Key),

@@ -3,7 +3,7 @@
 use super::compare::Difference;
 use super::engine::{Differences, Versioned, managed_fields};
 use super::managed::{self, Entry, Operation, Who};
-use super::{Target, reset, zero};
+use super::{Target, reset, typed, zero};
 use serde_json::Value;
 
 /// Makes `new` carry the managed fields that result from writing it in the name of `manager`: what differs from
@@ -45,14 +45,18 @@ fn tracked(
         // An object that is not tracked starts to be when it is applied to.
         return None;
     }
+    // An object that does not fit its schema can't be tracked.
+    let fits = |object: &Value| typed::check(target.place(), object, true).is_ok();
+    if !fits(new) || live.is_some_and(|live| !fits(live)) {
+        return None;
+    }
     let mut entries = versions.reconciled(target, entries);
     let zero;
-    let old = match live {
-        Some(live) => live,
-        None => {
-            zero = zero::object(target);
-            &zero
-        }
+    let old = if let Some(live) = live {
+        live
+    } else {
+        zero = zero::object(target);
+        &zero
     };
     let mut differences = Differences::new(&versions, target, old, new);
     entries.retain_mut(|entry| {
@@ -71,16 +75,13 @@ fn tracked(
             subresource: target.subresource,
         };
         let time = Some(managed::time_text(target.now).into());
-        match entries.iter_mut().find(|entry| entry.who.is(&who)) {
-            Some(entry) => {
-                entry.put(mine.union(&entry.set));
-                entry.time = time;
-            }
-            None => {
-                let mut entry = Entry::new(who, mine);
-                entry.time = time;
-                entries.push(entry);
-            }
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.who.is(&who)) {
+            entry.put(mine.union(&entry.set));
+            entry.time = time;
+        } else {
+            let mut entry = Entry::new(who, mine);
+            entry.time = time;
+            entries.push(entry);
         }
     }
     managed::limit(&mut entries);
@@ -99,10 +100,14 @@ pub(super) fn lose(entry: &mut Entry<'_>, difference: &Difference<'_>) {
 /// Puts the times of `old`'s managed fields into `new` where nothing but these times differs, so that a write that
 /// changes nothing is seen to change nothing.
 pub fn keep_times(old: &Value, new: &mut Value) {
-    let (Some(Value::Array(olds)), Some(Value::Array(news))) = (managed_fields(old), managed_fields(new)) else {
+    let (Some(Value::Array(olds)), Some(Value::Array(news))) = (managed_fields(old), managed_fields(new))
+    else {
         return;
     };
-    if olds.len() != news.len() || olds == news || !olds.iter().zip(news).all(|(old, new)| same_but_time(old, new)) {
+    if olds.len() != news.len()
+        || olds == news
+        || !olds.iter().zip(news).all(|(old, new)| same_but_time(old, new))
+    {
         return;
     }
     let differs = match (old, &*new) {

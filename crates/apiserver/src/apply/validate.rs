@@ -16,7 +16,10 @@ pub fn validate_field_manager(manager: &str, path: &Path, errors: &mut FieldErro
             errors.push(FieldError::invalid(
                 path,
                 &Value::String(manager.to_owned()),
-                format!("invalid character U+{:04X} (at position {position})", u32::from(character)),
+                format!(
+                    "invalid character U+{:04X} (at position {position})",
+                    u32::from(character)
+                ),
             ));
         }
     }

@@ -20,7 +20,10 @@ pub(super) fn object(target: &Target<'_>) -> Value {
 fn structure(schema: &Schema) -> Map<String, Value> {
     let mut fields = Map::new();
     for (name, property) in &schema.properties {
-        let is_struct = property.default.as_ref().is_some_and(|default| default.as_object().is_some_and(Map::is_empty));
+        let is_struct = property
+            .default
+            .as_ref()
+            .is_some_and(|default| default.as_object().is_some_and(Map::is_empty));
         let value = if is_struct {
             Value::Object(structure(property))
         } else if schema.required.contains(name) {
