@@ -44,16 +44,17 @@ type MyApp struct {
 
 // Spec is what is wanted.
 type Spec struct {
-	Replicas int32  `json:"replicas"`
-	Image    string `json:"image"`
-	Port     int32  `json:"port"`
+	Image     string `json:"image"`
+	Replicas  int32  `json:"replicas"`
+	Port      int32  `json:"port"`
+	SecretRef string `json:"secretRef"`
 }
 
 // Status is what was seen.
 type Status struct {
-	Phase              string             `json:"phase,omitempty"`
-	ObservedGeneration int64              `json:"observedGeneration,omitempty"`
-	Conditions         []metav1.Condition `json:"conditions,omitempty"`
+	ObservedGeneration int64  `json:"observedGeneration,omitempty"`
+	ReadyReplicas      int32  `json:"readyReplicas,omitempty"`
+	Phase              string `json:"phase,omitempty"`
 }
 
 // MyAppList is a list of them.
@@ -67,7 +68,6 @@ type MyAppList struct {
 func (a *MyApp) DeepCopyObject() runtime.Object {
 	copied := *a
 	a.ObjectMeta.DeepCopyInto(&copied.ObjectMeta)
-	copied.Status.Conditions = slices.Clone(a.Status.Conditions)
 	return &copied
 }
 
@@ -128,12 +128,9 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		ObjectMeta: metav1.ObjectMeta{Name: app.Name, Namespace: app.Namespace},
 		Spec:       app.Spec,
 		Status: Status{
-			Phase:              "Running",
 			ObservedGeneration: app.Generation,
-			Conditions: []metav1.Condition{{
-				Type: "Ready", Status: metav1.ConditionTrue, Reason: "Running", ObservedGeneration: app.Generation,
-				LastTransitionTime: metav1.Now(),
-			}},
+			ReadyReplicas:      app.Spec.Replicas,
+			Phase:              "Running",
 		},
 	}
 	//nolint:staticcheck // the same call that the other program makes: one apply of the status
