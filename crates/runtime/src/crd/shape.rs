@@ -1,6 +1,6 @@
 //! Whether two definitions mean the same. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
@@ -72,9 +72,8 @@ fn strip(value: &mut Value) {
 fn compare(path: &str, wanted: &Value, present: &Value, paths: &mut Vec<String>) {
     match (wanted, present) {
         (Value::Object(wanted), Value::Object(present)) => {
-            let fields: BTreeMap<&String, ()> =
-                wanted.keys().chain(present.keys()).map(|key| (key, ())).collect();
-            for key in fields.into_keys() {
+            let fields: BTreeSet<&String> = wanted.keys().chain(present.keys()).collect();
+            for key in fields {
                 let path = format!("{path}.{key}");
                 match (wanted.get(key), present.get(key)) {
                     (Some(wanted), Some(present)) => compare(&path, wanted, present, paths),
@@ -84,12 +83,8 @@ fn compare(path: &str, wanted: &Value, present: &Value, paths: &mut Vec<String>)
         }
         (Value::Array(wanted), Value::Array(present)) => match (by_name(wanted), by_name(present)) {
             (Some(wanted), Some(present)) => {
-                let names: BTreeMap<&str, ()> = wanted
-                    .keys()
-                    .chain(present.keys())
-                    .map(|name| (*name, ()))
-                    .collect();
-                for name in names.into_keys() {
+                let names: BTreeSet<&str> = wanted.keys().chain(present.keys()).copied().collect();
+                for name in names {
                     let path = format!("{path}[{name}]");
                     match (wanted.get(name), present.get(name)) {
                         (Some(wanted), Some(present)) => compare(&path, wanted, present, paths),

@@ -59,10 +59,13 @@ fn what_the_server_fills_in_is_no_difference() {
     assert_eq!(differences(&crd(|_| {}), &stored(|_| {})), [""; 0]);
 }
 
+/// A change of what is there, and the paths that differ then.
+type Case<'a> = (&'a dyn Fn(&mut Value), &'a [&'a str]);
+
 #[test]
 fn differences_are_named_on_both_sides() {
     let schema = "spec.versions[v1].schema.openAPIV3Schema.properties.spec.properties";
-    let cases: [(&dyn Fn(&mut Value), &[&str]); 6] = [
+    let cases: [Case<'_>; 6] = [
         (&|crd| crd["spec"]["scope"] = json!("Cluster"), &["spec.scope"]),
         (
             &|crd| crd["spec"]["names"]["kind"] = json!("Gadget"),
@@ -89,7 +92,7 @@ fn differences_are_named_on_both_sides() {
         (
             &|crd| {
                 crd["spec"]["conversion"] =
-                    json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"]}})
+                    json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"]}});
             },
             &["spec.conversion"],
         ),

@@ -197,7 +197,7 @@ fn event(occurrence: &Occurrence, write: &Write, namespace: &str, instance: &str
         reporting_controller: Some(controller.to_string()),
         reporting_instance: Some(instance.to_owned()),
         // A series has two or more.
-        series: (write.count > 1).then(|| EventSeries {
+        series: (write.count > 1).then_some(EventSeries {
             count: write.count,
             last_observed_time: MicroTime(write.last),
         }),

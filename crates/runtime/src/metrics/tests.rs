@@ -20,15 +20,21 @@ fn stable(metrics: &Metrics) -> String {
     }
     families.retain(|family| !family[0].contains(" process_") && !family[0].contains(" tokio_"));
     for family in &mut families {
-        // Buckets of one series stay in their order.
-        family.sort_by_key(|line| {
-            (
-                !line.starts_with('#'),
-                line.split("le=").next().map(str::to_owned),
-            )
-        });
+        family.sort_by_key(|line| (!line.starts_with('#'), series(line)));
     }
     families.concat().join("\n")
+}
+
+/// A line's name and labels. Those of a series' buckets are the same, so that a stable sort leaves them in order.
+fn series(line: &str) -> String {
+    let name = line.rsplit_once(' ').map_or(line, |(name, _)| name);
+    match name
+        .split_once("le=\"")
+        .and_then(|(head, tail)| Some((head, tail.split_once('"')?.1)))
+    {
+        Some((head, tail)) => format!("{head}{}", tail.trim_start_matches(',')),
+        None => name.to_owned(),
+    }
 }
 
 #[tokio::test(start_paused = true)]
