@@ -7,7 +7,7 @@
 
 use jiff::Timestamp;
 use regex::{Captures, Regex};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::LazyLock};
 
 /// A regular expression that is part of this program.
@@ -27,7 +27,7 @@ static TOKEN_VOLUME: LazyLock<Regex> = LazyLock::new(|| regex(r"\bkube-api-acces
 static TEMPORARY: LazyLock<Regex> = LazyLock::new(|| regex(r"/tmp/[A-Za-z0-9._/-]+"));
 static VERSION_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(
-        r"((?:resource ?version|current|resourceVersion)[:=]? |in the precondition \(|in record \()",
+        r#"((?:resource ?version|current|resourceVersion)[:=]? |in the precondition \(|in record \(|resourceVersion\\*":\\*")"#,
         r"(\d{1,19})( \(\d+\))?"
     ))
 });
@@ -96,8 +96,22 @@ impl Pass<'_> {
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(key, item, loose)),
             Value::Object(map) => {
-                if !self.managed && key == "metadata" {
-                    map.remove("managedFields");
+                if key == "metadata" {
+                    match map.get_mut("managedFields") {
+                        // Their order depends on whether the clock's second changed between two writes.
+                        Some(Value::Array(entries)) if self.managed => entries.sort_by_key(order_of_entry),
+                        _ if self.managed => {}
+                        _ => drop(map.remove("managedFields")),
+                    }
+                }
+                if map.get("causes").is_some_and(Value::is_array) {
+                    map["causes"]
+                        .as_array_mut()
+                        .into_iter()
+                        .for_each(|causes| causes.sort_by_key(order_of_cause));
+                }
+                if map.get("kind").and_then(Value::as_str) == Some("Status") {
+                    short_message(map);
                 }
                 let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
                 let list = kind.ends_with("List") || kind == "Table";
@@ -178,6 +192,43 @@ impl Pass<'_> {
             }
         }
     }
+}
+
+fn order_of_cause(cause: &Value) -> String {
+    format!("{} {}", cause["field"], cause["message"])
+}
+
+/// Takes the list of causes out of a message that repeats them: the real server walks maps in no order, and so are
+/// its causes.
+fn short_message(status: &mut Map<String, Value>) {
+    let causes = status
+        .get("details")
+        .and_then(|details| details["causes"].as_array())
+        .cloned()
+        .unwrap_or_default();
+    let Some(Value::String(message)) = status.get_mut("message") else {
+        return;
+    };
+    let Some(start) = message
+        .find("invalid: [")
+        .filter(|_| causes.len() > 1 && message.ends_with(']'))
+    else {
+        return;
+    };
+    let told = |cause: &Value| {
+        let text = |key: &str| cause[key].as_str().unwrap_or_default().to_owned();
+        message.contains(&format!("{}: {}", text("field"), text("message")))
+    };
+    if causes.iter().all(told) {
+        message.replace_range(start.., "invalid: [the causes]");
+    }
+}
+
+fn order_of_entry(entry: &Value) -> Vec<String> {
+    let keys = ["operation", "manager", "subresource", "apiVersion"];
+    keys.iter()
+        .map(|key| entry[key].as_str().unwrap_or_default().to_owned())
+        .collect()
 }
 
 /// Patterns of the names that come from the prefixes in what was sent.
