@@ -10,6 +10,8 @@ mod certificate;
 mod leaves;
 mod plan;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 pub use certificate::{CertificateError, Facts};
 pub use leaves::{Leaf, LeafNames, Profile};
