@@ -149,6 +149,11 @@ fn go_type(value: &Value) -> &'static str {
     }
 }
 
+/// A value as Go's `%v` prints it.
+pub(crate) fn go_text(value: &Value) -> String {
+    go(value, false)
+}
+
 /// A value as Go's `%v`, or with `quoted` as its `%#v`, prints it: the real server's messages carry it.
 fn go(value: &Value, quoted: bool) -> String {
     match value {
