@@ -9,6 +9,8 @@ use std::process::Stdio;
 /// A benchmark program and the real components that it runs beside ours.
 struct Bench {
     name: &'static str,
+    /// The program, where it cannot have the benchmark's name.
+    program: Option<&'static str>,
     tools: &'static [&'static str],
     /// Left out unless it is asked for by name.
     by_name_only: bool,
@@ -19,31 +21,37 @@ const SERVER: &[&str] = &["etcd", "kube-apiserver"];
 const BENCHES: &[Bench] = &[
     Bench {
         name: "queue",
+        program: None,
         tools: &[],
         by_name_only: false,
     },
     Bench {
         name: "cache",
+        program: None,
         tools: &[],
         by_name_only: false,
     },
     Bench {
         name: "apiserver",
+        program: None,
         tools: SERVER,
         by_name_only: false,
     },
     Bench {
         name: "controller",
+        program: None,
         tools: SERVER,
         by_name_only: false,
     },
     Bench {
         name: "up",
+        program: None,
         tools: &[],
         by_name_only: false,
     },
     Bench {
         name: "build",
+        program: Some("fresh_build"),
         tools: &[],
         by_name_only: true,
     },
