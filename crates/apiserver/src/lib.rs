@@ -8,6 +8,7 @@
 pub mod apply;
 mod auth;
 pub mod builtin;
+mod customs;
 pub mod discovery;
 pub mod faults;
 pub mod field;
@@ -21,10 +22,12 @@ mod request;
 pub mod resource;
 mod response;
 pub mod schema;
+mod serve;
 mod server;
 pub mod status;
 mod store;
 
 pub use auth::User;
 pub use response::{Body, Cut};
+pub use serve::{ServeError, Serving};
 pub use server::{ApiServer, ApiService, Builder};

@@ -2,6 +2,7 @@
 
 use crate::field::FieldErrors;
 use crate::schema::SchemaRef;
+use crate::status::ApiResult;
 use clusterwright_clock::Clock;
 use serde_json::Value;
 use std::fmt;
@@ -131,6 +132,22 @@ pub trait Strategy: Send + Sync {
     /// Fills in what is missing. Done for stored objects too, when they are read by another version.
     fn default(&self, object: &mut Value) {
         let _ = object;
+    }
+
+    /// What the real server's admission plugins do by default: changes an object, or refuses it. Called after
+    /// `default` and before `prepare_…`; `old` is none on create.
+    ///
+    /// # Errors
+    /// The refusal, for example of a pod whose service account is not there.
+    fn admit(
+        &self,
+        object: &mut Value,
+        old: Option<&Value>,
+        subresource: &str,
+        around: &dyn Surroundings,
+    ) -> ApiResult<()> {
+        let _ = (object, old, subresource, around);
+        Ok(())
     }
 
     /// Clears what a client may not set and fills in what the server allocates (as cluster IPs).

@@ -1,13 +1,14 @@
 //! Bodies of responses: at once, in pieces, or as long as a watch lasts.
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use serde_json::Value;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio_util::sync::CancellationToken;
 
 use crate::status::ApiError;
 
@@ -45,6 +46,16 @@ impl Body {
     /// A body that comes in pieces.
     pub(crate) fn pieces(stream: impl Stream<Item = Result<Bytes, Cut>> + Send + 'static) -> Self {
         Self(Inner::Pieces(Box::pin(stream)))
+    }
+
+    /// The body, ended early when `stop` is cancelled.
+    pub(crate) fn until(self, stop: CancellationToken) -> Self {
+        match self.0 {
+            Inner::Pieces(pieces) => {
+                Self::pieces(pieces.take_until(async move { stop.cancelled().await }))
+            }
+            whole @ Inner::Whole(_) => Self(whole),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::registry::{Registry, Served};
 use crate::response::{self, Body, Cut};
 use crate::status::ApiError;
 use crate::store::{Entry, History, Store};
-use crate::{handlers, namespaces};
+use crate::{customs, handlers, namespaces};
 use bytes::Bytes;
 use clusterwright_clock::Clock;
 use futures::future::BoxFuture;
@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio_util::sync::CancellationToken;
 
 /// Bytes of a request's body that are read at most, as in the real server.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -113,6 +114,7 @@ impl ApiServer {
         ApiService {
             inner: self.inner.clone(),
             user: Arc::new(user),
+            stop: None,
         }
     }
 
@@ -156,8 +158,21 @@ impl Default for ApiServer {
 /// The server as a tower service for one user.
 #[derive(Clone, Debug)]
 pub struct ApiService {
-    pub(crate) inner: Arc<Inner>,
-    pub(crate) user: Arc<User>,
+    inner: Arc<Inner>,
+    user: Arc<User>,
+    /// Ends watches when the network that they go over is closed.
+    stop: Option<CancellationToken>,
+}
+
+impl ApiService {
+    /// The service of one connection.
+    pub(crate) fn on_network(inner: Arc<Inner>, user: User, stop: CancellationToken) -> Self {
+        Self {
+            inner,
+            user: Arc::new(user),
+            stop: Some(stop),
+        }
+    }
 }
 
 impl<B> tower::Service<Request<B>> for ApiService
@@ -175,7 +190,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (inner, user) = (self.inner.clone(), self.user.clone());
+        let Self { inner, user, stop } = self.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let user = match authenticate(&parts.headers, &inner.tokens, &user) {
@@ -204,7 +219,11 @@ where
             }
             delay(struck.delay_after).await;
             record(answer.as_ref().map(Response::status));
-            answer.ok_or(Cut)
+            let answer = answer.ok_or(Cut)?;
+            Ok(match stop {
+                Some(stop) => answer.map(|body| body.until(stop)),
+                None => answer,
+            })
         })
     }
 }
@@ -233,11 +252,17 @@ where
 impl Inner {
     /// What follows from a write that was committed.
     pub(crate) fn after_write(self: &Arc<Self>, served: &Served, entry: &Entry) {
-        let _ = (served, entry);
+        if customs::is_definition(&served.resource) {
+            customs::settle(self, &entry.value(), false);
+        }
     }
 
     /// What follows from an object that is gone.
     pub(crate) fn after_removal(self: &Arc<Self>, served: &Served, last: &Value) {
-        let _ = (served, last);
+        if customs::is_definition(&served.resource) {
+            customs::settle(self, last, true);
+        } else if served.resource.custom.is_some() {
+            customs::object_gone(self, &served.resource);
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::write::{self, Written};
 use super::{Context, decode, render};
 use crate::field::FieldErrors;
 use crate::metadata::rules;
-use crate::namespaces;
+use crate::{customs, namespaces};
 use crate::request::options::{self, WriteOptions};
 use crate::request::path::key;
 use crate::response::Body;
@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 
 /// POST to a collection.
 pub(super) fn create(cx: &Context<'_>) -> ApiResult<Response<Body>> {
+    if customs::is_terminating(cx.inner, &cx.served.resource) {
+        return Err(terminating(cx));
+    }
     let options = options::write_options(&cx.request.query, "CreateOptions", false)?;
     let mut object = decode::object(cx, options.validation)?;
     wipe_system_fields(&mut object);
@@ -28,6 +31,16 @@ pub(super) fn create(cx: &Context<'_>) -> ApiResult<Response<Body>> {
 }
 
 pub(super) const DUPLICATE_OWNERS: &str = ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests";
+
+/// The refusal of objects whose definition is on its way out.
+fn terminating(cx: &Context<'_>) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "MethodNotAllowed",
+        "create not allowed while custom resource definition is terminating",
+    )
+    .with_details(json!({"group": cx.group(), "kind": cx.plural()}))
+}
 
 /// Forgets what only the server may set.
 fn wipe_system_fields(object: &mut Value) {
@@ -59,6 +72,7 @@ pub(super) fn store(cx: &Context<'_>, mut object: Value, options: &WriteOptions)
         if generates {
             rules::set(&mut object, "name", json!(generate(&prefix)));
         }
+        strategy.admit(&mut object, None, "", cx.inner)?;
         strategy.prepare_create(&mut object, cx.inner);
         if strategy.has_generation() {
             rules::set(&mut object, "generation", json!(1));

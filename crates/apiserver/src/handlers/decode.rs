@@ -1,6 +1,7 @@
 //! The object in a request's body.
 
-use super::{Context, write};
+use super::write::{self, Refused};
+use super::Context;
 use crate::metadata::rules;
 use crate::request::body;
 use crate::request::media;
@@ -72,8 +73,10 @@ pub(crate) fn object(cx: &Context<'_>, validation: FieldValidation) -> ApiResult
     }
     object["apiVersion"] = json!(wanted);
     object["kind"] = json!(expected.kind);
-    write::coerce(cx, &mut object, decoded.duplicates, validation)
-        .map_err(|said| handled_as(cx, &format!("strict decoding error: {}", said.join(", "))))?;
+    write::coerce(cx, &mut object, decoded.duplicates, validation).map_err(|refused| match refused {
+        Refused::Typed(said) => handled_as(cx, &said),
+        Refused::Strict(said) => handled_as(cx, &format!("strict decoding error: {}", said.join(", "))),
+    })?;
     Ok(object)
 }
 

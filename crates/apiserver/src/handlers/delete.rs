@@ -4,13 +4,15 @@ use super::select::Selection;
 use super::write::{self, Written};
 use super::{Context, read, render};
 use crate::metadata::rules;
-use crate::namespaces;
+use crate::{customs, namespaces};
 use crate::request::media;
 use crate::request::options::{self, DeleteOptions, Propagation};
 use crate::request::{body, path};
 use crate::response::{self, Body};
 use crate::status::{ApiError, ApiResult};
-use crate::store::Entry;
+use crate::registry::Served;
+use crate::server::Inner;
+use crate::store::{Entry, encode};
 use http::{Response, StatusCode};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -105,7 +107,7 @@ fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptions) -> ApiR
             .shelf
             .get(key)
             .ok_or_else(|| ApiError::not_found(cx.group(), cx.plural(), name))?;
-        let live = write::load(&cx.table, &cx.served, &entry);
+        let live = write::load(&cx.served, &entry);
         preconditions(cx, &live, options)?;
         namespaces::admit_delete(resource, name)?;
         let uid = rules::text(&live, "uid").to_owned();
@@ -179,6 +181,11 @@ fn preconditions(cx: &Context<'_>, live: &Value, options: &DeleteOptions) -> Api
 }
 
 fn plan(cx: &Context<'_>, live: &Value, options: &DeleteOptions) -> Step {
+    if customs::is_definition(&cx.served.resource) && !rules::is_deleting(live) {
+        let mut marked = live.clone();
+        customs::begin_deletion(&mut marked, cx.inner);
+        return Step::Mark(marked);
+    }
     if namespaces::is_namespace(&cx.served.resource) {
         return match namespaces::terminate(live, cx.inner.clock) {
             Some(marked) => Step::Mark(marked),
@@ -319,15 +326,34 @@ pub(super) fn remove(cx: &Context<'_>, last: &Value, entry: &Arc<Entry>, dry_run
     if dry_run {
         return Ok(());
     }
-    let draft = crate::store::encode(last, cx.served.form);
+    take_away(cx.inner, &cx.served, last, entry)
+}
+
+fn take_away(inner: &Arc<Inner>, served: &Served, last: &Value, entry: &Entry) -> Result<(), ()> {
+    let draft = encode(last, served.form);
     let key = path::key(rules::text(last, "namespace"), rules::text(last, "name"));
-    cx.served
-        .shelf
-        .remove(&key, entry.version, &draft)
-        .map_err(|_| ())?;
-    cx.served.resource.strategy.released(last);
-    cx.inner.after_removal(&cx.served, last);
+    served.shelf.remove(&key, entry.version, &draft).map_err(|_| ())?;
+    served.resource.strategy.released(last);
+    inner.after_removal(served, last);
     Ok(())
+}
+
+/// Deletes an object because its kind goes; finalizers still hold it.
+pub(crate) fn delete_for_good(inner: &Arc<Inner>, served: &Served, key: &str) {
+    while let Some(entry) = served.shelf.get(key) {
+        let mut object = write::load(served, &entry);
+        if rules::finalizers(&object).is_empty() {
+            if take_away(inner, served, &object, &entry).is_ok() {
+                return;
+            }
+            continue;
+        }
+        mark(&mut object, inner.clock.now_seconds());
+        let draft = encode(&object, served.form);
+        if draft.same(&entry) || served.shelf.put(key, Some(entry.version), &draft).is_ok() {
+            return;
+        }
+    }
 }
 
 /// POST of an eviction: a deletion with the options that the eviction carries.

@@ -14,6 +14,8 @@ mod update;
 mod watch;
 mod write;
 
+pub(crate) use delete::delete_for_good;
+
 use crate::auth::User;
 use crate::faults::Struck;
 use crate::registry::{Served, Table};
@@ -149,7 +151,7 @@ impl Surroundings for Arc<Inner> {
         let table = self.registry.table();
         let served = table.any_version(group, plural)?;
         let entry = served.shelf.get(&crate::request::path::key(namespace, name))?;
-        Some(write::load(&table, served, &entry))
+        Some(write::load(served, &entry))
     }
 
     fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
@@ -168,7 +170,7 @@ impl Surroundings for Arc<Inner> {
             .map(|listing| listing.items)
             .unwrap_or_default()
             .iter()
-            .map(|(_, entry)| write::load(&table, served, entry))
+            .map(|(_, entry)| write::load(served, entry))
             .collect()
     }
 }

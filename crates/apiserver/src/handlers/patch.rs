@@ -1,11 +1,11 @@
 //! Patch, in all four ways.
 
-use super::write;
+use super::write::{self, Refused};
 use super::{Context, create, decode, render, update};
 use crate::apply;
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::metadata::rules;
-use crate::patch;
+use crate::patch::{self, strategic};
 use crate::request::body::{self, Decoded};
 use crate::request::media::{self, Format, PatchType};
 use crate::request::options::{self, FieldValidation, WriteOptions};
@@ -109,7 +109,8 @@ fn configure(
 fn patched(kind: PatchType, cx: &Context<'_>, live: &Value, patch: &Value) -> ApiResult<Value> {
     match kind {
         PatchType::Json => patch::json::apply(live, patch),
-        PatchType::Merge | PatchType::Strategic => patch::merge::apply(live, patch),
+        PatchType::Merge => patch::merge::apply(live, patch),
+        PatchType::Strategic => strategic::strategic_merge(&cx.served.resource.schema, live, patch),
         PatchType::Apply => Err(ApiError::internal("apply is no patch of JSON")),
     }
 }
@@ -134,7 +135,7 @@ fn check(
             }
         })
         .collect();
-    let shown = (validation == FieldValidation::Strict).then(|| new.to_string());
+    let shown = new.to_string();
     for (key, wanted) in [
         ("apiVersion", resource.api_version()),
         ("kind", resource.kind.to_string()),
@@ -147,9 +148,12 @@ fn check(
             ));
         }
     }
-    write::coerce(cx, new, duplicates, validation).map_err(|said| {
-        let why = format!("strict decoding error: {}", said.join(", "));
-        invalid(&json!(shown.unwrap_or_default()), &why)
+    write::coerce(cx, new, duplicates, validation).map_err(|refused| {
+        let why = match refused {
+            Refused::Typed(said) => said,
+            Refused::Strict(said) => format!("strict decoding error: {}", said.join(", ")),
+        };
+        invalid(&json!(shown), &why)
     })
 }
 

@@ -33,7 +33,7 @@ pub(super) fn entry(cx: &Context<'_>, code: StatusCode, entry: &Arc<Entry>) -> A
     if plain && !cx.accepted.pretty && entry.form == cx.served.form {
         return Ok(response::with(code, response::JSON, Body::whole(entry.bytes())));
     }
-    value(cx, code, &write::load(&cx.table, &cx.served, entry))
+    value(cx, code, &write::load(&cx.served, entry))
 }
 
 /// An object.
@@ -93,7 +93,7 @@ pub(super) fn list(cx: &Context<'_>, found: Found) -> ApiResult<Response<Body>> 
     let objects = found
         .items
         .iter()
-        .map(|(_, entry)| write::load(&cx.table, &cx.served, entry));
+        .map(|(_, entry)| write::load(&cx.served, entry));
     let shown = match cx.accepted.transform {
         Transform::None => {
             let resource = &cx.served.resource;
@@ -230,7 +230,7 @@ impl Pieces {
             self.ready.push(b',');
         }
         if entry.form != self.served.form {
-            let object = item(&self.served, write::load(&self.table, &self.served, entry));
+            let object = item(&self.served, write::load(&self.served, entry));
             self.ready.extend_from_slice(object.to_string().as_bytes());
         } else if self.served.resource.custom.is_some() {
             self.ready.extend_from_slice(entry.json());

@@ -27,7 +27,7 @@ pub(super) fn scale(cx: &Context<'_>) -> ApiResult<Response<Body>> {
                 .shelf
                 .get(&cx.path.key())
                 .ok_or_else(|| cx.not_found())?;
-            let parent = write::load(&cx.table, &cx.served, &entry);
+            let parent = write::load(&cx.served, &entry);
             render::value(cx, StatusCode::OK, &of(cx, &parent, &paths))
         }
         "update" => {
@@ -194,7 +194,7 @@ fn set(
         Ok(new)
     })?;
     let parent = match &written {
-        Written::Stored(entry) => write::load(&cx.table, &cx.served, entry),
+        Written::Stored(entry) => write::load(&cx.served, entry),
         Written::Shown(object) => object.clone(),
     };
     render::value(cx, code, &of(cx, &parent, paths))

@@ -120,7 +120,7 @@ impl Selection {
     }
 
     fn fields_match(&self, entry: &Entry) -> bool {
-        let object = write::load(&self.table, &self.served, entry);
+        let object = write::load(&self.served, entry);
         let strategy = &self.served.resource.strategy;
         let special = strategy.selectable_fields(&object);
         self.fields.0.iter().all(|term| {

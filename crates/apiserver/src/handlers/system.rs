@@ -1,8 +1,12 @@
 //! Paths that name no resource: version, health, discovery and OpenAPI.
 
 use super::{Request, not_found_page};
+use crate::discovery;
+use crate::resource::Resource;
 use crate::response::{self, Body};
 use crate::server::Inner;
+use crate::status::ApiError;
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue, IF_NONE_MATCH};
 use http::{Method, Response, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
@@ -23,15 +27,61 @@ pub(super) fn is_public(path: &str) -> bool {
 }
 
 /// Answers what names no resource.
-pub(super) fn handle(_inner: &Arc<Inner>, request: &Request) -> Response<Body> {
+pub(super) fn handle(inner: &Arc<Inner>, request: &Request) -> Response<Body> {
     if !matches!(request.parts.method, Method::GET | Method::HEAD) {
         return not_found_page();
     }
     match request.parts.uri.path() {
         "/version" | "/version/" => response::json(StatusCode::OK, &version()),
         path if is_public(path) => health(path, request),
-        _ => not_found_page(),
+        path => discover(inner, request, path),
     }
+}
+
+fn header<'a>(request: &'a Request, name: HeaderName) -> &'a str {
+    let value = request.parts.headers.get(name);
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Discovery and OpenAPI.
+fn discover(inner: &Arc<Inner>, request: &Request, path: &str) -> Response<Body> {
+    let table = inner.registry.table();
+    let resources: Vec<Arc<Resource>> = table.all.iter().map(|served| served.resource.clone()).collect();
+    let accept = header(request, ACCEPT);
+    let address = header(request, HOST);
+    let Some(answer) = discovery::answer(path, accept, &resources, address) else {
+        return unknown(path, &resources);
+    };
+    let tag = answer.etag.as_deref().unwrap_or_default();
+    if !tag.is_empty() && header(request, IF_NONE_MATCH) == tag {
+        return response::with(StatusCode::NOT_MODIFIED, response::JSON, Body::whole(""));
+    }
+    let mut response = response::json(StatusCode::OK, &answer.body);
+    for (name, text) in [(CONTENT_TYPE, &*answer.content_type), (ETAG, tag)] {
+        if let Some(value) = HeaderValue::from_str(text).ok().filter(|_| !text.is_empty()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// What the real server says of versions that a known group does not have, and of all else.
+fn unknown(path: &str, resources: &[Arc<Resource>]) -> Response<Body> {
+    let mut parts = path.trim_matches('/').split('/');
+    let group = match parts.next() {
+        Some("api") => Some(""),
+        Some("apis") => parts.next(),
+        _ => None,
+    };
+    if parts.next().is_some() && resources.iter().any(|resource| Some(&*resource.group) == group) {
+        let error = ApiError::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "the server could not find the requested resource",
+        );
+        return response::refusal(&error.with_details(json!({})));
+    }
+    not_found_page()
 }
 
 fn version() -> serde_json::Value {

@@ -69,9 +69,10 @@ pub(super) fn replace(
                 other => return other.map(|written| (StatusCode::CREATED, written)),
             }
         };
-        let live = write::load(&cx.table, &cx.served, &entry);
+        let live = write::load(&cx.served, &entry);
         let mut new = compute(Some(&live))?;
         check_version(cx, &mut new, entry.version)?;
+        strategy.admit(&mut new, Some(&live), &cx.path.subresource, cx.inner)?;
         prepare(cx, &mut new, &live);
         let mut errors = rules::validate(&new, resource.namespaced, NameRule::PathSegment);
         errors.extend(rules::validate_update(&new, &live));

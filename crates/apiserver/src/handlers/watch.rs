@@ -138,7 +138,7 @@ impl View {
             write_event(out, kind, entry.json());
             return;
         }
-        let object = write::load(&self.table, &self.served, entry);
+        let object = write::load(&self.served, entry);
         let shown = self.show(object);
         write_event(out, kind, shown.to_string().as_bytes());
     }

@@ -1,7 +1,8 @@
 //! What every write has in common: objects read from the store, decoded into the served form, judged, and stored.
 
 use super::Context;
-use crate::apply;
+use crate::builtin::codec;
+use crate::{apply, customs};
 use crate::field::FieldErrors;
 use crate::metadata::rules;
 use crate::registry::{Served, Table};
@@ -17,18 +18,21 @@ use std::sync::Arc;
 const MAX_OBJECT: usize = 1_572_864;
 
 /// The object of an entry in the form of `served`.
-pub(crate) fn load(table: &Table, served: &Served, entry: &Entry) -> Value {
+pub(crate) fn load(served: &Served, entry: &Entry) -> Value {
     let mut object = entry.value();
     if entry.form == served.form {
         return object;
     }
     // Written by another version, or under an earlier definition.
     let resource = &served.resource;
-    let from = object["apiVersion"].as_str().unwrap_or_default().to_owned();
-    resource.strategy.convert(&mut object, &from);
+    if resource.custom.is_some() {
+        customs::convert(&mut object, resource);
+    } else {
+        let from = object["apiVersion"].as_str().unwrap_or_default().to_owned();
+        resource.strategy.convert(&mut object, &from);
+    }
     object["apiVersion"] = json!(resource.api_version());
     object["kind"] = json!(resource.kind);
-    let _ = table;
     schema::prune(&resource.schema, &mut object);
     resource.strategy.default(&mut object);
     object
@@ -39,13 +43,22 @@ pub(crate) fn now(cx: &Context<'_>) -> Value {
     json!(cx.inner.clock.now_seconds().to_string())
 }
 
-/// Prunes and defaults what a client sent; unknown and duplicate fields are refused, warned of or ignored.
+/// Why what a client sent could not be taken.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// It does not have the types of the kind; the decoder's text.
+    Typed(String),
+    /// It has fields that are unknown or there twice, and the client wants to be told by a refusal.
+    Strict(Vec<String>),
+}
+
+/// Prunes, types and defaults what a client sent; unknown and duplicate fields are refused, warned of or ignored.
 pub(crate) fn coerce(
     cx: &Context<'_>,
     object: &mut Value,
     duplicates: Vec<String>,
     validation: FieldValidation,
-) -> Result<(), Vec<String>> {
+) -> Result<(), Refused> {
     let resource = &cx.served.resource;
     let mut said = duplicates;
     said.extend(
@@ -53,11 +66,14 @@ pub(crate) fn coerce(
             .into_iter()
             .map(|path| format!("unknown field \"{path}\"")),
     );
+    if resource.custom.is_none() {
+        codec::typed(&resource.schema, object).map_err(Refused::Typed)?;
+    }
     match validation {
         FieldValidation::Ignore => {}
         FieldValidation::Warn => said.into_iter().for_each(|text| cx.warn(text)),
         FieldValidation::Strict if said.is_empty() => {}
-        FieldValidation::Strict => return Err(said),
+        FieldValidation::Strict => return Err(Refused::Strict(said)),
     }
     resource.strategy.default(object);
     rules::normalise(object);
