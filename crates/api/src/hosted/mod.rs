@@ -33,6 +33,40 @@ use crate::schema;
 /// How many API servers there are if `spec.replicas` is not given.
 pub const DEFAULT_REPLICAS: i32 = 2;
 
+// Parts of the CEL rules on the version. Each is cheap by the server's estimate, which knows of a string only that it
+// has 256 characters at most; the first tells the others what they can take apart, since all rules are evaluated.
+
+macro_rules! version {
+    ($v:literal) => {
+        concat!($v, ".matches('^v?1[.][0-9]{1,4}[.][0-9]{1,4}(-(alpha|beta|rc)[.][0-9]{1,4})?([+].*)?$')")
+    };
+}
+macro_rules! minor {
+    ($v:literal) => {
+        concat!("int(", $v, ".split('.')[1])")
+    };
+}
+macro_rules! patch {
+    ($v:literal) => {
+        concat!("int(", $v, ".split('.')[2].split('-')[0].split('+')[0])")
+    };
+}
+macro_rules! pre {
+    ($v:literal) => {
+        concat!($v, ".matches('^v?1[.][0-9]{1,4}[.][0-9]{1,4}-')")
+    };
+}
+macro_rules! stage {
+    ($v:literal) => {
+        concat!($v, ".split('-')[1].split('.')[0]")
+    };
+}
+macro_rules! number {
+    ($v:literal) => {
+        concat!("int(", $v, ".split('-')[1].split('.')[1].split('+')[0])")
+    };
+}
+
 /// What a hosted control plane is to be.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[kube(
@@ -122,21 +156,27 @@ pub struct HostedControlPlaneSpec {
         length(min = 1, max = 256),
         extend("x-kubernetes-validations" = [
             {
-                "rule": r"self.matches('^v?1[.](33|34|35|36)([.](0|[1-9][0-9]{0,2})(-(alpha|beta|rc)[.](0|[1-9][0-9]{0,2}))?([+][0-9A-Za-z.-]+)?)?$')",
+                "rule": "self.matches('^v?1[.](33|34|35|36)[.](0|[1-9][0-9]{0,2})(-(alpha|beta|rc)[.](0|[1-9][0-9]{0,2}))?([+][0-9A-Za-z.-]+)?$')",
                 "message": "version must be a Kubernetes release from v1.33 to v1.36, such as v1.36.3",
             },
             {
                 "rule": concat!(
-                    r"!self.matches('^v?1[.][0-9]{1,4}([.][0-9]{1,4}(-(alpha|beta|rc)[.][0-9]{1,4})?([+].*)?)?$') || ",
-                    r"[oldSelf, self].map(v, v.split('+')[0].split('.')).map(p, ",
-                    r"(int(p[1]) * 1000 + (size(p) > 2 ? int(p[2].split('-')[0]) : 0)) * 4000 + ",
-                    r"(size(p) < 4 ? 3000 : int(p[3]) + (p[2].endsWith('-rc') ? 2000 : p[2].endsWith('-beta') ? 1000 : 0))",
-                    r").isSorted()",
+                    "!", version!("self"), " || ", minor!("self"), " > ", minor!("oldSelf"), " || ",
+                    "(", minor!("self"), " == ", minor!("oldSelf"), " && ", patch!("self"), " >= ", patch!("oldSelf"), ")",
                 ),
                 "message": "version may not decrease: Kubernetes can't be downgraded",
             },
             {
-                "rule": r"!self.matches('^v?1[.][0-9]{1,4}([.].*)?$') || int(self.split('+')[0].split('.')[1]) <= int(oldSelf.split('+')[0].split('.')[1]) + 1",
+                "rule": concat!(
+                    "!", version!("self"), " || ", minor!("self"), " != ", minor!("oldSelf"), " || ",
+                    patch!("self"), " != ", patch!("oldSelf"), " || !", pre!("self"), " || (", pre!("oldSelf"), " && (",
+                    stage!("self"), " > ", stage!("oldSelf"), " || (", stage!("self"), " == ", stage!("oldSelf"), " && ",
+                    number!("self"), " >= ", number!("oldSelf"), ")))",
+                ),
+                "message": "version may not decrease: Kubernetes can't be downgraded",
+            },
+            {
+                "rule": concat!("!", version!("self"), " || ", minor!("self"), " <= ", minor!("oldSelf"), " + 1"),
                 "message": "version may not skip a minor: change to the next minor first",
             },
         ])

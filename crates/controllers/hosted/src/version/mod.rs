@@ -83,16 +83,11 @@ impl fmt::Display for Version {
 impl FromStr for Version {
     type Err = VersionError;
 
-    /// Reads `v1.36.3`, with or without the `v`; a missing patch is 0.
+    /// Reads `v1.36.3`, with or without the `v`.
     fn from_str(text: &str) -> Result<Self, VersionError> {
         let malformed = || VersionError::Malformed(text.to_owned());
         let bare = text.strip_prefix('v').unwrap_or(text);
-        let whole = if bare.bytes().filter(|byte| *byte == b'.').count() == 1 {
-            format!("{bare}.0")
-        } else {
-            bare.to_owned()
-        };
-        let version = semver::Version::parse(&whole).map_err(|_| malformed())?;
+        let version = semver::Version::parse(bare).map_err(|_| malformed())?;
         if version.major != 1 || !(OLDEST_MINOR..=NEWEST_MINOR).contains(&version.minor) {
             return Err(VersionError::Unsupported(format!("v{version}")));
         }
@@ -121,7 +116,6 @@ mod tests {
         for (written, shown, tag) in [
             ("v1.33.0", "v1.33.0", "v1.33.0"),
             ("1.36.3", "v1.36.3", "v1.36.3"),
-            ("v1.35", "v1.35.0", "v1.35.0"),
             ("v1.36.0-rc.1", "v1.36.0-rc.1", "v1.36.0-rc.1"),
             ("v1.34.2+vendor.1", "v1.34.2+vendor.1", "v1.34.2_vendor.1"),
         ] {
@@ -132,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_can_not_be_run_is_refused_by_name() {
-        for bad in ["latest", "", "v1", "v1.33.x", "v1.33.0.1"] {
+        for bad in ["latest", "", "v1", "v1.33", "v1.33.x", "v1.33.0.1"] {
             assert_eq!(bad.parse::<Version>(), Err(VersionError::Malformed(bad.to_owned())), "{bad}");
         }
         for unsupported in ["v1.32.9", "v1.37.0", "v2.33.0"] {

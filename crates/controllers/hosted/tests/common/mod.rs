@@ -3,6 +3,10 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
 
+pub mod harness;
+pub mod scenarios;
+pub mod world;
+
 use clusterwright_api::{Cluster, HostedControlPlane};
 use clusterwright_hosted::inputs::Inputs;
 use serde_json::{Value, json};

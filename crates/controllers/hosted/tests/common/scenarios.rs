@@ -1,0 +1,211 @@
+//! What has to be true of a control plane on every server.
+
+use std::collections::BTreeMap;
+
+use clusterwright_api::Cluster;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::harness::{Bench, NAME, condition, holds};
+
+/// From nothing to Ready, and then no write without a change.
+pub async fn create_to_ready(bench: &mut Bench) {
+    bench.start();
+    bench.create(&json!({})).await;
+    bench.until_ready().await;
+
+    let object = bench.get().await.unwrap();
+    let status = object.status.clone().unwrap();
+    assert_eq!(status.initialization.unwrap().control_plane_initialized, Some(true));
+    assert_eq!(
+        [status.replicas, status.ready_replicas, status.available_replicas, status.up_to_date_replicas],
+        [Some(3); 4]
+    );
+    assert_eq!(status.version.as_deref(), Some("v1.36.3"));
+    assert_eq!((status.versions.len(), status.versions[0].replicas), (1, Some(3)));
+    assert_eq!(status.observed_generation, object.metadata.generation);
+    assert_eq!(status.external_managed_control_plane, Some(true));
+    let endpoint = object.spec.control_plane_endpoint.as_ref().unwrap();
+    assert_eq!((endpoint.host.as_str(), endpoint.port), ("192.0.2.10", Some(6443)));
+    for kind in ["RollingOut", "ScalingUp", "ScalingDown", "Paused", "Deleting", "FieldsNotSupported"] {
+        assert_eq!(condition(&object, kind).unwrap().status, "False", "{kind}");
+    }
+
+    for purpose in ["ca", "etcd", "proxy", "sa", "kubeconfig"] {
+        let secret: Secret = bench.api().get(&format!("{NAME}-{purpose}")).await.unwrap();
+        assert_eq!(secret.type_.as_deref(), Some("cluster.x-k8s.io/secret"), "{purpose}");
+        assert_eq!(secret.labels()["cluster.x-k8s.io/cluster-name"], NAME);
+        let key = if purpose == "kubeconfig" { "value" } else { "tls.key" };
+        assert!(secret.data.unwrap().contains_key(key), "{purpose}");
+    }
+
+    // Nothing is written when nothing changes.
+    quiet(bench).await;
+}
+
+/// Waits until nothing has changed for a while, and fails if that never is.
+pub async fn quiet(bench: &Bench) -> BTreeMap<String, String> {
+    let mut before = bench.contents().await;
+    for _ in 0..20 {
+        tokio::time::sleep(bench.pause * 20).await;
+        let after = bench.contents().await;
+        if after == before {
+            return after;
+        }
+        before = after;
+    }
+    panic!("writes go on and on");
+}
+
+/// The manager is started anew: what is there is taken as it is.
+pub async fn restart_changes_nothing(bench: &mut Bench) {
+    let first = bench.start();
+    bench.create(&json!({})).await;
+    bench.until_ready().await;
+    let before = quiet(bench).await;
+    first.cancel();
+    tokio::time::sleep(bench.pause * 10).await;
+    bench.start();
+    assert_eq!(quiet(bench).await, before);
+}
+
+/// From minor to minor: etcd, then API servers, then the others.
+pub async fn upgrade(bench: &mut Bench) {
+    bench.start();
+    bench.create(&json!({"version": "v1.33.13"})).await;
+    bench.until_ready().await;
+    let keys = bench.keys().await;
+    bench.world.log.lock().unwrap().clear();
+
+    bench.patch(json!({"spec": {"version": "v1.34.4"}})).await.unwrap();
+    bench.until_ready().await;
+
+    let log = bench.world.log.lock().unwrap().clone();
+    let expected: Vec<&str> = ["etcd 3.6.8-0"; 3].into_iter().chain(["kube-apiserver v1.34.4"; 3]).collect();
+    assert_eq!(log[..6], expected, "{log:?}");
+    let mut rest = log[6..].to_vec();
+    rest.sort();
+    assert_eq!(rest, ["kube-controller-manager v1.34.4", "kube-scheduler v1.34.4"]);
+    assert_eq!(bench.get().await.unwrap().status.unwrap().version.as_deref(), Some("v1.34.4"));
+    assert_eq!(bench.keys().await, keys, "an upgrade makes no key anew");
+}
+
+/// Downgrades, skipped minors and versions that are not known are refused, with a word that helps.
+pub async fn versions_are_guarded(bench: &mut Bench) {
+    bench.create(&json!({"version": "v1.34.4"})).await;
+    for (version, word) in [
+        ("v1.33.13", "may not decrease"),
+        ("v1.34.3", "may not decrease"),
+        ("v1.34.4-rc.1", "may not decrease"),
+        ("v1.36.3", "may not skip a minor"),
+        ("v1.37.0", "v1.33 to v1.36"),
+        ("v1.32.0", "v1.33 to v1.36"),
+        ("latest", "v1.33 to v1.36"),
+    ] {
+        let refused = bench.patch(json!({"spec": {"version": version}})).await.unwrap_err().to_string();
+        assert!(refused.contains(word), "{version}: {refused}");
+    }
+    for version in ["v1.34.4", "v1.34.5-rc.0", "v1.34.5", "1.34.6", "v1.35.0"] {
+        bench.patch(json!({"spec": {"version": version}})).await.unwrap();
+    }
+}
+
+/// While paused nothing is done, and going on does all of it.
+pub async fn pause(bench: &mut Bench) {
+    bench.start();
+    bench.create(&json!({})).await;
+    bench.until_ready().await;
+    for (pause, go_on, on_cluster) in [
+        (json!({"spec": {"paused": true}}), json!({"spec": {"paused": false}}), true),
+        (
+            json!({"metadata": {"annotations": {"cluster.x-k8s.io/paused": ""}}}),
+            json!({"metadata": {"annotations": {"cluster.x-k8s.io/paused": null}}}),
+            false,
+        ),
+    ] {
+        set(bench, &pause, on_cluster).await;
+        bench.until("Paused", |object| object.is_some_and(|object| holds(object, "Paused"))).await;
+        let wanted = if on_cluster { 4 } else { 2 };
+        bench.patch(json!({"spec": {"replicas": wanted}})).await.unwrap();
+        tokio::time::sleep(bench.pause * 20).await;
+        let deployment: Deployment = bench.api().get(&format!("{NAME}-api-server")).await.unwrap();
+        assert_ne!(deployment.spec.unwrap().replicas, Some(wanted));
+        set(bench, &go_on, on_cluster).await;
+        bench.until_ready().await;
+        let object = bench.get().await.unwrap();
+        assert_eq!(condition(&object, "Paused").unwrap().status, "False");
+        assert_eq!(object.status.unwrap().replicas, Some(wanted));
+    }
+}
+
+async fn set(bench: &Bench, patch: &serde_json::Value, on_cluster: bool) {
+    if on_cluster {
+        let clusters = bench.api::<Cluster>();
+        clusters.patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    } else {
+        bench.patch(patch.clone()).await.unwrap();
+    }
+}
+
+/// Fields that are not acted on are kept and named.
+pub async fn fields_not_supported(bench: &mut Bench) {
+    bench.start();
+    bench.create(&json!({"gateway": {"namespace": "gw", "name": "public"}, "coredns": {"replicas": 2}})).await;
+    bench.until_ready().await;
+    let object = bench.get().await.unwrap();
+    let condition = condition(&object, "FieldsNotSupported").unwrap();
+    assert_eq!(condition.status, "True");
+    assert!(condition.message.ends_with("spec.gateway, spec.coredns"), "{}", condition.message);
+    assert_eq!(object.spec.inline.gateway.unwrap().name, "public");
+}
+
+/// A root that has gone is not made anew, and nothing else is touched.
+pub async fn a_lost_root_is_not_made_anew(bench: &mut Bench) {
+    bench.start();
+    bench.create(&json!({})).await;
+    bench.until_ready().await;
+    let before = quiet(bench).await;
+    let secret: Secret = bench.api().get(&format!("{NAME}-ca")).await.unwrap();
+    bench.api::<Secret>().delete(&format!("{NAME}-ca"), &DeleteParams::default()).await.unwrap();
+    bench
+        .until("the loss is told", |object| {
+            object.is_some_and(|object| {
+                condition(object, "CertificatesAvailable")
+                    .is_some_and(|condition| condition.reason == "CertificateAuthorityMissing")
+                    && holds(object, "Available")
+            })
+        })
+        .await;
+    let after = quiet(bench).await;
+    for (name, uid_and_version) in &before {
+        if name != &format!("Secret {NAME}-ca") && !name.starts_with("HostedControlPlane") {
+            assert_eq!(after.get(name), Some(uid_and_version), "{name}");
+        }
+    }
+    assert!(!after.contains_key(&format!("Secret {NAME}-ca")));
+    // Given back, all goes on.
+    let mut restored = secret;
+    restored.metadata.resource_version = None;
+    restored.metadata.uid = None;
+    bench.api::<Secret>().create(&kube::api::PostParams::default(), &restored).await.unwrap();
+    bench.until_ready().await;
+}
+
+/// Deleted in order, with nothing left.
+pub async fn delete_leaves_nothing(bench: &mut Bench) {
+    bench.start();
+    bench.create(&json!({})).await;
+    bench.until_ready().await;
+    delete(bench).await;
+    let left: Vec<String> = bench.contents().await.into_keys().collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+/// Deletes the control plane and waits until it is gone.
+pub async fn delete(bench: &Bench) {
+    bench.api::<clusterwright_api::HostedControlPlane>().delete(NAME, &DeleteParams::default()).await.unwrap();
+    bench.until("the end", |object| object.is_none()).await;
+}

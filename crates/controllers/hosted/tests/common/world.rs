@@ -1,0 +1,297 @@
+//! The rest of a management cluster, played through the API alone so that it works on any server: workload
+//! controllers, a kubelet and a load balancer, and garbage collection of pods. It acts on what it reads, one step at a
+//! time, and keeps a log of what happened.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The label of a pod with a hash of the template that it was made from.
+const REVISION: &str = "world/revision";
+
+/// The rest of a management cluster.
+#[derive(Clone)]
+pub struct World {
+    client: Client,
+    namespace: String,
+    /// What happened, in order: `kube-apiserver v1.36.3` when a pod of that version became ready.
+    pub log: Arc<Mutex<Vec<String>>>,
+    /// Whether new pods become ready.
+    pub alive: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl World {
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+            log: Arc::default(),
+            alive: Arc::new(true.into()),
+        }
+    }
+
+    /// Acts until it is dropped.
+    pub async fn run(self, pause: Duration) {
+        loop {
+            // A request that fails is tried again in the next round.
+            let _ = self.step().await;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub async fn list<K>(&self) -> kube::Result<Vec<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        Ok(self.api::<K>().list(&ListParams::default()).await?.items)
+    }
+
+    async fn step(&self) -> kube::Result<()> {
+        for service in self.list::<Service>().await? {
+            self.balance(&service).await?;
+        }
+        let pods: Vec<Pod> = self.list().await?;
+        let mut owners = Vec::new();
+        for deployment in self.list::<Deployment>().await? {
+            owners.extend(deployment.uid());
+            self.deployment(&deployment, &owned(&pods, &deployment)).await?;
+        }
+        for set in self.list::<StatefulSet>().await? {
+            owners.extend(set.uid());
+            self.stateful_set(&set, &owned(&pods, &set)).await?;
+        }
+        for pod in &pods {
+            let orphan = pod.owner_references().iter().all(|owner| !owners.contains(&owner.uid));
+            if orphan && !pod.owner_references().is_empty() {
+                let _ = self.api::<Pod>().delete(&pod.name_any(), &DeleteParams::default()).await;
+            }
+        }
+        for claim in self.list::<PersistentVolumeClaim>().await? {
+            // What the real server's admission adds and its controller manager takes away.
+            if claim.metadata.deletion_timestamp.is_some() && !claim.finalizers().is_empty() {
+                let patch = json!({"metadata": {"finalizers": null}});
+                self.api::<PersistentVolumeClaim>()
+                    .patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn balance(&self, service: &Service) -> kube::Result<()> {
+        let wanted = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
+        let has = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        if wanted && has.and_then(|balancer| balancer.ingress.as_ref()).is_none() {
+            let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}});
+            self.status::<Service>(&service.name_any(), status).await?;
+        }
+        Ok(())
+    }
+
+    async fn status<K>(&self, name: &str, status: Value) -> kube::Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        self.api::<K>().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await
+    }
+
+    async fn deployment(&self, deployment: &Deployment, pods: &[Pod]) -> kube::Result<()> {
+        let spec = deployment.spec.as_ref().unwrap();
+        let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap();
+        let revision = revision(&spec.template);
+        let (new, old): (Vec<&Pod>, Vec<&Pod>) = pods.iter().partition(|pod| pod.labels().get(REVISION) == Some(&revision));
+        let ready = new.iter().filter(|pod| is_ready(pod)).count();
+        if new.len() < wanted && (new.len() == ready || old.is_empty()) {
+            for _ in 0..if old.is_empty() { wanted - new.len() } else { 1 } {
+                let name = format!("{}-{revision}-{}", deployment.name_any(), uuid());
+                self.create_pod(&name, deployment, &spec.template, &revision).await?;
+            }
+        }
+        // One goes for each that has come.
+        let surplus = (old.len() + ready).saturating_sub(wanted).min(old.len());
+        for pod in old.iter().take(surplus).chain(new.iter().skip(wanted)) {
+            self.api::<Pod>().delete(&pod.name_any(), &DeleteParams::default()).await?;
+        }
+        self.liven(&new).await?;
+        let all_ready = pods.iter().filter(|pod| is_ready(pod)).count();
+        let status = json!({
+            "observedGeneration": deployment.metadata.generation,
+            "replicas": pods.len(),
+            "updatedReplicas": new.len(),
+            "readyReplicas": all_ready,
+            "availableReplicas": all_ready,
+        });
+        self.report::<Deployment>(&deployment.name_any(), &deployment.status, status).await
+    }
+
+    async fn stateful_set(&self, set: &StatefulSet, pods: &[Pod]) -> kube::Result<()> {
+        let spec = set.spec.as_ref().unwrap();
+        let wanted = spec.replicas.unwrap_or(1);
+        let revision = revision(&spec.template);
+        let mut replaced = false;
+        for index in 0..wanted {
+            let name = format!("{}-{index}", set.name_any());
+            for claim in spec.volume_claim_templates.iter().flatten() {
+                let mut claim = claim.clone();
+                claim.metadata.name = Some(format!("{}-{name}", claim.name_any()));
+                claim.metadata.namespace = None;
+                claim.status = None;
+                let created = self.api::<PersistentVolumeClaim>().create(&PostParams::default(), &claim).await;
+                match created {
+                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    result => {
+                        result?;
+                    }
+                }
+            }
+            match pods.iter().find(|pod| pod.name_any() == name) {
+                None => self.create_pod(&name, set, &spec.template, &revision).await?,
+                Some(pod) if pod.labels().get(REVISION) != Some(&revision) => {
+                    // One at a time, and only while all others are ready.
+                    if !replaced && pods.len() == usize::try_from(wanted).unwrap() && pods.iter().all(is_ready) {
+                        replaced = true;
+                        self.api::<Pod>().delete(&name, &DeleteParams::default()).await?;
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        let all: Vec<&Pod> = pods.iter().collect();
+        self.liven(&all).await?;
+        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+        let updated = pods.iter().filter(|pod| pod.labels().get(REVISION) == Some(&revision)).count();
+        let current = set.status.as_ref().and_then(|status| status.current_revision.clone());
+        let done = updated == usize::try_from(wanted).unwrap();
+        let status = json!({
+            "observedGeneration": set.metadata.generation,
+            "replicas": pods.len(),
+            "updatedReplicas": updated,
+            "readyReplicas": ready,
+            "availableReplicas": ready,
+            "updateRevision": revision,
+            "currentRevision": if done { Some(revision.clone()) } else { current.or(Some("none".to_owned())) },
+        });
+        self.report::<StatefulSet>(&set.name_any(), &set.status, status).await
+    }
+
+    async fn report<K>(&self, name: &str, present: &impl Serialize, status: Value) -> kube::Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let present = serde_json::to_value(present).unwrap();
+        let zero = |value: &Value| value.is_null() || *value == json!(0);
+        let same = status.as_object().unwrap().iter().all(|(name, value)| {
+            present.get(name) == Some(value) || (zero(value) && present.get(name).is_none_or(zero))
+        });
+        if !same {
+            self.status::<K>(name, json!({"status": status})).await?;
+        }
+        Ok(())
+    }
+
+    async fn create_pod<O>(&self, name: &str, owner: &O, template: &PodTemplateSpec, revision: &str) -> kube::Result<()>
+    where
+        O: Resource<DynamicType = ()>,
+    {
+        let metadata = template.metadata.clone().unwrap_or_default();
+        let mut labels = metadata.labels.unwrap_or_default();
+        labels.insert(REVISION.to_owned(), revision.to_owned());
+        let mut pod = Pod {
+            spec: template.spec.clone(),
+            ..Pod::default()
+        };
+        pod.metadata.name = Some(name.to_owned());
+        pod.metadata.labels = Some(labels);
+        pod.metadata.annotations = metadata.annotations;
+        pod.metadata.owner_references = owner.controller_owner_ref(&()).map(|owner: OwnerReference| vec![owner]);
+        self.api::<Pod>().create(&PostParams::default(), &pod).await?;
+        Ok(())
+    }
+
+    async fn liven(&self, pods: &[&Pod]) -> kube::Result<()> {
+        if !self.alive.load(std::sync::atomic::Ordering::SeqCst) {
+            return Ok(());
+        }
+        for pod in pods.iter().filter(|pod| !is_ready(pod) && pod.metadata.deletion_timestamp.is_none()) {
+            let status = json!({"status": {
+                "phase": "Running",
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+            }});
+            self.status::<Pod>(&pod.name_any(), status).await?;
+            let image = pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
+            let image = image.rsplit('/').next().unwrap().replace(':', " ");
+            self.log.lock().unwrap().push(image);
+        }
+        Ok(())
+    }
+}
+
+fn owned<O: Resource<DynamicType = ()>>(pods: &[Pod], owner: &O) -> Vec<Pod> {
+    let uid = owner.meta().uid.clone().unwrap_or_default();
+    let mut pods: Vec<Pod> =
+        pods.iter().filter(|pod| pod.owner_references().iter().any(|reference| reference.uid == uid)).cloned().collect();
+    pods.sort_by_key(ResourceExt::name_any);
+    pods
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    clusterwright_hosted::rollout::is_ready(pod)
+}
+
+/// A hash of the whole template.
+fn revision(template: &PodTemplateSpec) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(template).unwrap().hash(&mut hasher);
+    format!("{:08x}", hasher.finish() & 0xffff_ffff)
+}
+
+/// Enough to tell pods apart.
+fn uuid() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+}
+
+/// The names of what is left of these kinds, by kind.
+pub async fn everything<K>(client: &Client, namespace: &str) -> BTreeMap<String, String>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let items = api.list(&ListParams::default()).await.unwrap().items;
+    items
+        .into_iter()
+        .map(|item| {
+            let key = format!("{} {}", K::kind(&()), item.name_any());
+            (key, format!("{}/{}", item.uid().unwrap_or_default(), item.resource_version().unwrap_or_default()))
+        })
+        .collect()
+}
+
+/// Makes an object of a kind that lives in no namespace, unless it is there.
+pub async fn ensure<K>(client: &Client, object: &K)
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<K> = Api::all(client.clone());
+    match api.create(&PostParams::default(), object).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        result => {
+            result.unwrap();
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The scenarios on the real kube-apiserver.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::time::Duration;
+
+use clusterwright_clock::Clock;
+use clusterwright_testkit::{ControlPlane, require, tools};
+use common::harness::{Bench, NAMESPACE};
+use common::scenarios;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::DeleteParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+
+async fn client(control_plane: &ControlPlane) -> Client {
+    let kubeconfig = Kubeconfig::read_from(control_plane.kubeconfig()).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scenarios_on_the_real_server() {
+    require!(tools::find("etcd"));
+    require!(tools::find("kube-apiserver"));
+    let start = || ControlPlane::builder().api_server_flag("--disable-admission-plugins=ServiceAccount").start();
+    let control_plane = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
+    macro_rules! run {
+        ($($name:ident),+ $(,)?) => {$({
+            let client = client(&control_plane).await;
+            let mut bench = Bench::new(client, Clock::system(), Duration::from_millis(50)).await;
+            println!("{}", stringify!($name));
+            scenarios::$name(&mut bench).await;
+            clear(&mut bench).await;
+        })+};
+    }
+    run!(
+        create_to_ready,
+        restart_changes_nothing,
+        upgrade,
+        versions_are_guarded,
+        pause,
+        fields_not_supported,
+        a_lost_root_is_not_made_anew,
+        delete_leaves_nothing,
+    );
+    drop(control_plane);
+}
+
+/// Takes away what a scenario leaves, by the controller itself.
+async fn clear(bench: &mut Bench) {
+    bench.start();
+    if bench.get().await.is_some() {
+        scenarios::delete(bench).await;
+    }
+    let clusters = bench.api::<clusterwright_api::Cluster>();
+    let _ = clusters.delete(common::harness::NAME, &DeleteParams::default()).await;
+    let namespaces: Api<Namespace> = Api::all(bench.client.clone());
+    assert!(namespaces.get_opt(NAMESPACE).await.unwrap().is_some());
+}
