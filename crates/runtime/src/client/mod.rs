@@ -12,8 +12,6 @@
 mod error;
 mod noop;
 mod read;
-#[cfg(test)]
-mod tests;
 mod write;
 
 use std::sync::Arc;

@@ -8,11 +8,24 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
-/// Whether the object has everything that the applied configuration says.
-///
+/// Whether the object, as the cache has it, has everything that the applied configuration says.
+pub(super) fn holds(live: &Value, config: &Value) -> bool {
+    let (Some(live), Some(config)) = (live.as_object(), config.as_object()) else {
+        return false;
+    };
+    // The cache leaves out what the kind implies.
+    let said = config
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind"));
+    said.into_iter().all(|(name, config)| {
+        live.get(name)
+            .map_or(config.is_null(), |live| contains(live, config))
+    })
+}
+
 /// Defaults that the server added do not matter. Lists must have the same length and agree element by element:
 /// which lists merge by key is known to the server alone.
-pub(super) fn contains(live: &Value, config: &Value) -> bool {
+fn contains(live: &Value, config: &Value) -> bool {
     match (live, config) {
         (Value::Object(live), Value::Object(config)) => {
             config.iter().all(|(name, config)| match live.get(name) {

@@ -51,7 +51,7 @@ impl Client {
             && let Some(json) = informer.json(&key)
         {
             let holds =
-                || serde_json::from_slice::<Value>(&json).is_ok_and(|live| noop::contains(&live, &config));
+                || serde_json::from_slice::<Value>(&json).is_ok_and(|live| noop::holds(&live, &config));
             if last.version == held || holds() {
                 let object = decode(&key, &json)?;
                 return Ok(Applied { object, sent: false });

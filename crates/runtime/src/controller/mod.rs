@@ -26,8 +26,6 @@
 
 mod builder;
 mod source;
-#[cfg(test)]
-mod tests;
 mod worker;
 
 use std::sync::Arc;
