@@ -2,11 +2,14 @@
 //! documents that Kubernetes publishes, and what the tables can't say: defaults, rules and printed columns.
 
 pub mod codec;
+mod defaults;
 pub(crate) mod definitions;
 pub(crate) mod quantity;
+mod rules;
+mod strategy;
 pub(crate) mod times;
 
-use crate::resource::{Resource, ScalePaths, Strategy, Subresource};
+use crate::resource::{Resource, ScalePaths, Subresource};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -78,6 +81,9 @@ fn resource(line: &Value, entry: &Value, entries: &[Value]) -> Resource {
     let version = text(&line["version"]);
     let kind = text(&entry["kind"]);
     let plural = text(&entry["name"]);
+    let schema = definitions::schema(&definition_name(group, version, kind));
+    let status = format!("{plural}/status");
+    let has_status = entries.iter().any(|entry| entry["name"] == status);
     Resource {
         group: group.into(),
         version: version.into(),
@@ -93,8 +99,8 @@ fn resource(line: &Value, entry: &Value, entries: &[Value]) -> Resource {
             .iter()
             .filter_map(|sub| subresource(plural, (group, version, kind), sub))
             .collect(),
-        schema: definitions::schema(&definition_name(group, version, kind)),
-        strategy: strategy(group, version, plural),
+        strategy: Arc::new(strategy::BuiltIn::new(schema.clone(), group, plural, has_status)),
+        schema,
         custom: None,
     }
 }
@@ -125,16 +131,6 @@ pub(crate) fn definition_name(group: &str, version: &str, kind: &str) -> String 
         _ => format!("io.k8s.api.{}", group.split('.').next().unwrap_or(group)),
     };
     format!("{package}.{version}.{kind}")
-}
-
-fn strategy(group: &str, version: &str, plural: &str) -> Arc<dyn Strategy> {
-    let _ = (group, version, plural);
-    Arc::new(Plain)
-}
-
-struct Plain;
-impl Strategy for Plain {
-    fn prepare_update(&self, _: &mut Value, _: &Value, _: &str, _: &dyn crate::resource::Surroundings) {}
 }
 
 #[cfg(test)]

@@ -1,0 +1,187 @@
+//! Claims of volumes, and volumes.
+
+use super::Rules;
+use super::check::{immutable, items, not_supported, quantity, subdomain, text};
+use super::labels::validate_selector;
+use crate::field::{FieldError, FieldErrors, Path};
+use crate::resource::Surroundings;
+use crate::status::ApiResult;
+use serde_json::{Value, json};
+
+const MODES: [&str; 4] = [
+    "ReadOnlyMany",
+    "ReadWriteMany",
+    "ReadWriteOnce",
+    "ReadWriteOncePod",
+];
+
+pub(super) struct Claims;
+pub(super) struct Volumes;
+
+/// Adds a finalizer that keeps a volume or claim while it is used.
+fn protect(object: &mut Value, finalizer: &str) {
+    let metadata = &mut object["metadata"];
+    if !metadata["finalizers"].is_array() {
+        metadata["finalizers"] = json!([]);
+    }
+    if let Some(list) = metadata["finalizers"].as_array_mut()
+        && !list.iter().any(|there| there == finalizer)
+    {
+        list.push(json!(finalizer));
+    }
+}
+
+impl Rules for Volumes {
+    fn admit(
+        &self,
+        object: &mut Value,
+        old: Option<&Value>,
+        sub: &str,
+        _: &dyn Surroundings,
+    ) -> ApiResult<()> {
+        if old.is_none() && sub.is_empty() {
+            protect(object, "kubernetes.io/pv-protection");
+        }
+        Ok(())
+    }
+}
+
+/// The rules for the spec of a claim; also for those in templates.
+pub(super) fn validate_spec(spec: &Value, path: &Path) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let modes = items(&spec["accessModes"]);
+    let modes_path = path.child("accessModes");
+    if modes.is_empty() {
+        errors.push(FieldError::required(
+            &modes_path,
+            "at least 1 access mode is required",
+        ));
+    }
+    validate_selector(&path.child("selector"), &spec["selector"], &mut errors);
+    for mode in modes {
+        not_supported(&modes_path, mode, &MODES, &mut errors);
+    }
+    if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
+        errors.push(FieldError::forbidden(
+            &modes_path,
+            "may not use ReadWriteOncePod with other access modes",
+        ));
+    }
+    let size_path = path.child("resources").key("storage");
+    let size = &spec["resources"]["requests"]["storage"];
+    match quantity(size) {
+        None => errors.push(FieldError::required(&size_path, "")),
+        Some(amount) if amount.nanos <= 0 => {
+            errors.push(FieldError::invalid(&size_path, size, "must be greater than zero"));
+        }
+        Some(_) => {}
+    }
+    if !text(spec, "storageClassName").is_empty() {
+        subdomain(
+            &path.child("storageClassName"),
+            text(spec, "storageClassName"),
+            &mut errors,
+        );
+    }
+    if !spec["volumeMode"].is_null() {
+        let known = ["Block", "Filesystem"];
+        not_supported(
+            &path.child("volumeMode"),
+            &spec["volumeMode"],
+            &known,
+            &mut errors,
+        );
+    }
+    errors
+}
+
+impl Rules for Claims {
+    fn admit(
+        &self,
+        object: &mut Value,
+        old: Option<&Value>,
+        sub: &str,
+        around: &dyn Surroundings,
+    ) -> ApiResult<()> {
+        if old.is_some() || !sub.is_empty() {
+            return Ok(());
+        }
+        if object["spec"]["storageClassName"].is_null()
+            && let Some(class) = default_class(around)
+        {
+            object["spec"]["storageClassName"] = class.into();
+        }
+        protect(object, "kubernetes.io/pvc-protection");
+        Ok(())
+    }
+
+    fn prepare_create(&self, object: &mut Value, _: &dyn Surroundings) {
+        object["status"] = json!({"phase": "Pending"});
+    }
+
+    fn validate_create(&self, object: &Value, _: &dyn Surroundings) -> FieldErrors {
+        validate_spec(&object["spec"], &Path::new("spec"))
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value, sub: &str, _: &dyn Surroundings) -> FieldErrors {
+        let path = Path::new("spec");
+        if !sub.is_empty() {
+            return FieldErrors::new();
+        }
+        let mut errors = validate_spec(&object["spec"], &path);
+        let mut allowed = old["spec"].clone();
+        let (new, was) = (&object["spec"], &old["spec"]);
+        // A volume is bound once; a class is given once; a bound claim may grow.
+        if text(was, "volumeName").is_empty() && !new["volumeName"].is_null() {
+            allowed["volumeName"] = new["volumeName"].clone();
+        }
+        if was["storageClassName"].is_null() && !new["storageClassName"].is_null() {
+            allowed["storageClassName"] = new["storageClassName"].clone();
+        }
+        if object["status"]["phase"] == "Bound" {
+            allowed["resources"]["requests"]["storage"] = new["resources"]["requests"]["storage"].clone();
+            if !new["volumeAttributesClassName"].is_null() {
+                allowed["volumeAttributesClassName"] = new["volumeAttributesClassName"].clone();
+            }
+        }
+        if *new != allowed {
+            errors.push(FieldError::forbidden(
+                &path,
+                "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
+            ));
+        }
+        let size = |claim: &Value| quantity(&claim["resources"]["requests"]["storage"]).map(|q| q.nanos);
+        let capacity = quantity(&old["status"]["capacity"]["storage"]).map_or(0, |q| q.nanos);
+        if size(new) < size(was) && size(new) <= Some(capacity) {
+            let at = path.child("resources").child("requests").child("storage");
+            errors.push(FieldError::forbidden(
+                &at,
+                "field can not be less than status.capacity",
+            ));
+        }
+        immutable(
+            &Path::new("volumeMode"),
+            &new["volumeMode"],
+            &was["volumeMode"],
+            &mut errors,
+        );
+        errors
+    }
+}
+
+/// The storage class that claims get which name none: the newest that is marked as the default.
+fn default_class(around: &dyn Surroundings) -> Option<String> {
+    let mut classes: Vec<Value> = around
+        .list("storage.k8s.io", "storageclasses", "")
+        .into_iter()
+        .filter(|class| {
+            class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
+        })
+        .collect();
+    classes.sort_by(|a, b| {
+        let created = |class: &Value| text(&class["metadata"], "creationTimestamp").to_owned();
+        let name = |class: &Value| text(&class["metadata"], "name").to_owned();
+        created(b).cmp(&created(a)).then_with(|| name(a).cmp(&name(b)))
+    });
+    Some(text(&classes.first()?["metadata"], "name").to_owned())
+}

@@ -1,0 +1,447 @@
+//! The containers of a pod.
+
+use super::check::{
+    complaints, config_key, items, label, not_supported, port_name, quantity, subdomain, text,
+};
+use super::pod_spec::{validate_id, validate_seccomp};
+use super::probes;
+use super::volumes::inner_path;
+use crate::field::{FieldError, FieldErrors, Path};
+use crate::metadata::names;
+use serde_json::{Value, json};
+
+/// Fields of a pod that a variable may be set from.
+const FIELDS: [&str; 9] = [
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+];
+const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
+
+pub(super) fn validate(spec: &Value, volumes: &[&str], path: &Path, errors: &mut FieldErrors) {
+    let containers = items(&spec["containers"]);
+    let at = path.child("containers");
+    if containers.is_empty() {
+        errors.push(FieldError::required(&at, ""));
+    }
+    let mut known = Vec::new();
+    for (index, container) in containers.iter().enumerate() {
+        let at = at.index(index);
+        common(container, volumes, &at, errors);
+        unique(container, &mut known, &at, errors);
+        probes::validate(container, &at, errors);
+    }
+    host_ports(containers, &at, errors);
+    let at = path.child("initContainers");
+    for (index, container) in items(&spec["initContainers"]).iter().enumerate() {
+        let item = at.index(index);
+        common(container, volumes, &item, errors);
+        restart_policy(container, &item, errors);
+        unique(container, &mut known, &item, errors);
+        if container["restartPolicy"] == "Always" {
+            probes::validate(container, &item, errors);
+            continue;
+        }
+        for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+            if !container[field].is_null() {
+                let why = "may not be set for init containers without restartPolicy=Always";
+                errors.push(FieldError::forbidden(&item.child(field), why));
+            }
+        }
+    }
+}
+
+fn restart_policy(container: &Value, path: &Path, errors: &mut FieldErrors) {
+    if !container["restartPolicy"].is_null() {
+        let known = ["Always", "Never", "OnFailure"];
+        not_supported(
+            &path.child("restartPolicy"),
+            &container["restartPolicy"],
+            &known,
+            errors,
+        );
+    }
+}
+
+fn unique<'a>(container: &'a Value, known: &mut Vec<&'a str>, path: &Path, errors: &mut FieldErrors) {
+    let name = text(container, "name");
+    if known.contains(&name) {
+        errors.push(FieldError::duplicate(&path.child("name"), &json!(name)));
+    } else if !name.is_empty() {
+        known.push(name);
+    }
+}
+
+fn common(container: &Value, volumes: &[&str], path: &Path, errors: &mut FieldErrors) {
+    let name = text(container, "name");
+    if name.is_empty() {
+        errors.push(FieldError::required(&path.child("name"), ""));
+    } else {
+        label(&path.child("name"), name, errors);
+    }
+    let image = text(container, "image");
+    if image.is_empty() {
+        errors.push(FieldError::required(&path.child("image"), ""));
+    } else if image.trim() != image {
+        let why = "must not have leading or trailing whitespace";
+        errors.push(FieldError::invalid(&path.child("image"), &json!(image), why));
+    }
+    let known = ["File", "FallbackToLogsOnError"];
+    let at = path.child("terminationMessagePolicy");
+    not_supported(&at, &container["terminationMessagePolicy"], &known, errors);
+    ports(&container["ports"], &path.child("ports"), errors);
+    env(&container["env"], &path.child("env"), errors);
+    env_from(&container["envFrom"], &path.child("envFrom"), errors);
+    mounts(
+        &container["volumeMounts"],
+        volumes,
+        &path.child("volumeMounts"),
+        errors,
+    );
+    let known = ["Always", "IfNotPresent", "Never"];
+    not_supported(
+        &path.child("imagePullPolicy"),
+        &container["imagePullPolicy"],
+        &known,
+        errors,
+    );
+    resources(&container["resources"], &path.child("resources"), errors);
+    security(
+        &container["securityContext"],
+        &path.child("securityContext"),
+        errors,
+    );
+}
+
+fn ports(ports: &Value, path: &Path, errors: &mut FieldErrors) {
+    let mut known = Vec::new();
+    for (index, port) in items(ports).iter().enumerate() {
+        let at = path.index(index);
+        let name = text(port, "name");
+        if !name.is_empty() {
+            let wrong = port_name(name);
+            if wrong.is_empty() && known.contains(&name) {
+                errors.push(FieldError::duplicate(&at.child("name"), &json!(name)));
+            } else if wrong.is_empty() {
+                known.push(name);
+            }
+            complaints(&at.child("name"), &json!(name), wrong, errors);
+        }
+        match port["containerPort"].as_i64().unwrap_or(0) {
+            0 => errors.push(FieldError::required(&at.child("containerPort"), "")),
+            number if !(1..=65_535).contains(&number) => {
+                errors.push(FieldError::invalid(
+                    &at.child("containerPort"),
+                    &json!(number),
+                    PORT_RANGE,
+                ));
+            }
+            _ => {}
+        }
+        let number = port["hostPort"].as_i64().unwrap_or(0);
+        if number != 0 && !(1..=65_535).contains(&number) {
+            errors.push(FieldError::invalid(
+                &at.child("hostPort"),
+                &json!(number),
+                PORT_RANGE,
+            ));
+        }
+        not_supported(
+            &at.child("protocol"),
+            &port["protocol"],
+            &["SCTP", "TCP", "UDP"],
+            errors,
+        );
+    }
+}
+
+/// A port of the host goes to one container only.
+fn host_ports(containers: &[Value], path: &Path, errors: &mut FieldErrors) {
+    let mut taken = Vec::new();
+    for (index, container) in containers.iter().enumerate() {
+        for (at, port) in items(&container["ports"]).iter().enumerate() {
+            let number = port["hostPort"].as_i64().unwrap_or(0);
+            if number == 0 {
+                continue;
+            }
+            let key = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
+            if taken.contains(&key) {
+                let at = path.index(index).child("ports").index(at).child("hostPort");
+                errors.push(FieldError::duplicate(&at, &json!(key)));
+            }
+            taken.push(key);
+        }
+    }
+}
+
+fn env(variables: &Value, path: &Path, errors: &mut FieldErrors) {
+    for (index, variable) in items(variables).iter().enumerate() {
+        let at = path.index(index);
+        let name = text(variable, "name");
+        if name.is_empty() {
+            errors.push(FieldError::required(&at.child("name"), ""));
+        } else if !name.chars().all(|c| (' '..='~').contains(&c) && c != '=') {
+            let why = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+            errors.push(FieldError::invalid(&at.child("name"), &json!(name), why));
+        }
+        let source = &variable["valueFrom"];
+        if !source.is_null() {
+            env_source(
+                source,
+                !text(variable, "value").is_empty(),
+                &at.child("valueFrom"),
+                errors,
+            );
+        }
+    }
+}
+
+fn env_source(source: &Value, has_value: bool, path: &Path, errors: &mut FieldErrors) {
+    let mut count = 0;
+    let field = &source["fieldRef"];
+    if !field.is_null() {
+        count += 1;
+        field_ref(field, &path.child("fieldRef"), errors);
+    }
+    let resource = &source["resourceFieldRef"];
+    if !resource.is_null() {
+        count += 1;
+        if text(resource, "resource").is_empty() {
+            errors.push(FieldError::required(
+                &path.child("resourceFieldRef").child("resource"),
+                "",
+            ));
+        }
+    }
+    for kind in ["configMapKeyRef", "secretKeyRef"] {
+        let reference = &source[kind];
+        if !reference.is_null() {
+            count += 1;
+            let at = path.child(kind);
+            subdomain(&at.child("name"), text(reference, "name"), errors);
+            if text(reference, "key").is_empty() {
+                errors.push(FieldError::required(&at.child("key"), ""));
+            } else {
+                config_key(&at.child("key"), text(reference, "key"), errors);
+            }
+        }
+    }
+    count += i32::from(!source["fileKeyRef"].is_null());
+    let why = if count == 0 {
+        "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+    } else if has_value {
+        "may not be specified when `value` is not empty"
+    } else if count > 1 {
+        "may not have more than one field specified at a time"
+    } else {
+        return;
+    };
+    errors.push(FieldError::invalid(path, &json!(""), why));
+}
+
+fn field_ref(reference: &Value, path: &Path, errors: &mut FieldErrors) {
+    if text(reference, "apiVersion").is_empty() {
+        errors.push(FieldError::required(&path.child("apiVersion"), ""));
+        return;
+    }
+    let at = path.child("fieldPath");
+    let field = text(reference, "fieldPath");
+    if field.is_empty() {
+        errors.push(FieldError::required(&at, ""));
+        return;
+    }
+    let subscript = ["metadata.annotations['", "metadata.labels['"]
+        .iter()
+        .any(|start| field.starts_with(start) && field.ends_with("']"));
+    if subscript || FIELDS.contains(&field) {
+        return;
+    }
+    let why = format!("error converting fieldPath: field label not supported: {field}");
+    errors.push(FieldError::invalid(&at, &json!(field), why));
+}
+
+fn env_from(sources: &Value, path: &Path, errors: &mut FieldErrors) {
+    for (index, source) in items(sources).iter().enumerate() {
+        let at = path.index(index);
+        let mut count = 0;
+        for kind in ["configMapRef", "secretRef"] {
+            if !source[kind].is_null() {
+                count += 1;
+                subdomain(&at.child(kind).child("name"), text(&source[kind], "name"), errors);
+            }
+        }
+        if count == 0 {
+            let why = "must specify one of: `configMapRef` or `secretRef`";
+            errors.push(FieldError::invalid(&at, &json!(""), why));
+        } else if count > 1 {
+            let why = "may not have more than one field specified at a time";
+            errors.push(FieldError::invalid(&at, &json!(""), why));
+        }
+    }
+}
+
+fn mounts(mounts: &Value, volumes: &[&str], path: &Path, errors: &mut FieldErrors) {
+    let mut points = Vec::new();
+    for (index, mount) in items(mounts).iter().enumerate() {
+        let at = path.index(index);
+        let name = text(mount, "name");
+        if name.is_empty() {
+            errors.push(FieldError::required(&at.child("name"), ""));
+        }
+        if !volumes.contains(&name) {
+            let error = FieldError::new(crate::field::Kind::NotFound, &at.child("name"), &json!(name), "");
+            errors.push(error);
+        }
+        let point = text(mount, "mountPath");
+        if point.is_empty() {
+            errors.push(FieldError::required(&at.child("mountPath"), ""));
+        }
+        if points.contains(&point) {
+            errors.push(FieldError::invalid(
+                &at.child("mountPath"),
+                &json!(point),
+                "must be unique",
+            ));
+        }
+        points.push(point);
+        // The real server leaves the index out here.
+        for field in ["subPath", "subPathExpr"] {
+            if !text(mount, field).is_empty() {
+                inner_path(text(mount, field), &path.child(field), errors);
+            }
+        }
+    }
+}
+
+const HUGE_PAGES: &str = "hugepages-";
+
+/// Whether a resource's name is one that containers may ask for.
+fn resource_name(name: &str, path: &Path, errors: &mut FieldErrors) {
+    let wrong = names::qualified(name);
+    if !wrong.is_empty() {
+        complaints(path, &json!(name), wrong, errors);
+        return;
+    }
+    if name.contains('/') {
+        return;
+    }
+    let standard = ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with(HUGE_PAGES);
+    if !standard {
+        let other = ["storage", "pods", "services", "requests.cpu", "limits.cpu"].contains(&name);
+        if !other {
+            let why = "must be a standard resource type or fully qualified";
+            errors.push(FieldError::invalid(path, &json!(name), why));
+        }
+        errors.push(FieldError::invalid(
+            path,
+            &json!(name),
+            "must be a standard resource for containers",
+        ));
+    }
+}
+
+/// Whether more of it may be promised than there is.
+fn may_overcommit(name: &str) -> bool {
+    let native = !name.contains('/') || name.contains("kubernetes.io/");
+    native && !name.starts_with(HUGE_PAGES)
+}
+
+fn amount(name: &str, value: &Value, path: &Path, errors: &mut FieldErrors) {
+    let Some(given) = quantity(value) else {
+        return;
+    };
+    if given.nanos < 0 {
+        errors.push(FieldError::invalid(
+            path,
+            value,
+            "must be greater than or equal to 0",
+        ));
+    }
+    if name.contains('/') && !given.is_whole() {
+        errors.push(FieldError::invalid(path, value, "must be an integer"));
+    }
+}
+
+pub(super) fn resources(resources: &Value, path: &Path, errors: &mut FieldErrors) {
+    let limits = resources["limits"].as_object();
+    for (name, value) in limits.into_iter().flatten() {
+        let at = path.child("limits").key(name);
+        resource_name(name, &at, errors);
+        amount(name, value, &at, errors);
+    }
+    let requests = path.child("requests");
+    for (name, value) in resources["requests"].as_object().into_iter().flatten() {
+        let at = requests.key(name);
+        resource_name(name, &at, errors);
+        amount(name, value, &at, errors);
+        let limit = limits.and_then(|limits| limits.get(name));
+        match (limit.and_then(quantity), quantity(value)) {
+            (Some(limit), Some(asked)) => {
+                let why = if asked.nanos != limit.nanos && !may_overcommit(name) {
+                    format!("must be equal to {name} limit of {}", limit.canonical())
+                } else if asked.nanos > limit.nanos {
+                    format!(
+                        "must be less than or equal to {name} limit of {}",
+                        limit.canonical()
+                    )
+                } else {
+                    continue;
+                };
+                errors.push(FieldError::invalid(&requests, value, why));
+            }
+            (None, _) if !may_overcommit(name) => {
+                let why = "Limit must be set for non overcommitable resources";
+                errors.push(FieldError::required(&path.child("limits"), why));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn security(context: &Value, path: &Path, errors: &mut FieldErrors) {
+    for field in ["runAsUser", "runAsGroup"] {
+        validate_id(&path.child(field), &context[field], errors);
+    }
+    validate_seccomp(&context["seccompProfile"], &path.child("seccompProfile"), errors);
+    if context["allowPrivilegeEscalation"] == false {
+        if context["privileged"] == true {
+            let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+            errors.push(FieldError::invalid(path, &internal(context), why));
+        }
+        let added = items(&context["capabilities"]["add"]);
+        if added.iter().any(|capability| capability == "CAP_SYS_ADMIN") {
+            let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            errors.push(FieldError::invalid(path, &internal(context), why));
+        }
+    }
+}
+
+/// The security context in the server's own form, which messages show.
+fn internal(context: &Value) -> Value {
+    let capabilities = &context["capabilities"];
+    let shown = if capabilities.is_null() {
+        Value::Null
+    } else {
+        json!({"Add": capabilities["add"], "Drop": capabilities["drop"]})
+    };
+    json!({
+        "Capabilities": shown,
+        "Privileged": context["privileged"],
+        "SELinuxOptions": context["seLinuxOptions"],
+        "WindowsOptions": context["windowsOptions"],
+        "RunAsUser": context["runAsUser"],
+        "RunAsGroup": context["runAsGroup"],
+        "RunAsNonRoot": context["runAsNonRoot"],
+        "ReadOnlyRootFilesystem": context["readOnlyRootFilesystem"],
+        "AllowPrivilegeEscalation": context["allowPrivilegeEscalation"],
+        "ProcMount": context["procMount"],
+        "SeccompProfile": context["seccompProfile"],
+        "AppArmorProfile": context["appArmorProfile"],
+    })
+}
