@@ -125,6 +125,18 @@ impl Kind {
     }
 }
 
+/// How a message shows the value at fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// As it is.
+    #[default]
+    Value,
+    /// As this text, where the real server has another form of it.
+    Text(String),
+    /// Not at all.
+    Nothing,
+}
+
 /// One error of validation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldError {
@@ -136,8 +148,8 @@ pub struct FieldError {
     pub value: Value,
     /// What would be right.
     pub detail: String,
-    /// The value is left out of the message, though the kind shows one.
-    pub omit_value: bool,
+    /// How the message shows the value, for the kinds that show one.
+    pub shown: Shown,
 }
 
 impl FieldError {
@@ -148,13 +160,19 @@ impl FieldError {
             path: path.clone(),
             value: value.clone(),
             detail: detail.into(),
-            omit_value: false,
+            shown: Shown::Value,
         }
     }
 
     /// The same without the value in its message.
     pub fn omitting_value(mut self) -> Self {
-        self.omit_value = true;
+        self.shown = Shown::Nothing;
+        self
+    }
+
+    /// The same with the value shown as `text`.
+    pub fn showing(mut self, text: impl Into<String>) -> Self {
+        self.shown = Shown::Text(text.into());
         self
     }
 
@@ -209,9 +227,12 @@ impl FieldError {
     /// The message without the path, which is what a cause in a Status carries.
     pub fn body(&self) -> String {
         let mut text = self.kind.text().to_owned();
-        if self.kind.shows_value() && !self.omit_value {
+        if self.kind.shows_value() && self.shown != Shown::Nothing {
             text.push_str(": ");
-            text.push_str(&gotext::shown(&self.value));
+            match &self.shown {
+                Shown::Text(shown) => text.push_str(shown),
+                _ => text.push_str(&gotext::shown(&self.value)),
+            }
         }
         if !self.detail.is_empty() {
             text.push_str(": ");

@@ -22,15 +22,14 @@ pub(super) fn create(cx: &Context<'_>) -> ApiResult<Response<Body>> {
     let mut object = decode::object(cx, options.validation)?;
     wipe_system_fields(&mut object);
     decode::match_namespace(cx, &mut object)?;
-    if rules::dedup_owners(&mut object) {
-        cx.warn(DUPLICATE_OWNERS);
+    if let Some(warning) = rules::dedup_owners(&mut object) {
+        cx.warn(warning);
     }
     write::track(cx, None, &mut object, &options);
     let written = store(cx, object, &options)?;
     render::written(cx, StatusCode::CREATED, &written)
 }
 
-pub(super) const DUPLICATE_OWNERS: &str = ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests";
 
 /// The refusal of objects whose definition is on its way out.
 fn terminating(cx: &Context<'_>) -> ApiError {
@@ -49,7 +48,6 @@ fn wipe_system_fields(object: &mut Value) {
         "creationTimestamp",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
-        "generation",
         "selfLink",
     ] {
         rules::set(object, key, Value::Null);
@@ -63,7 +61,6 @@ pub(super) fn store(cx: &Context<'_>, mut object: Value, options: &WriteOptions)
     namespaces::admit_create(cx.inner, resource, &cx.path.namespace, &object)?;
     rules::set(&mut object, "uid", json!(uuid::Uuid::new_v4().to_string()));
     rules::set(&mut object, "creationTimestamp", write::now(cx));
-    rules::set(&mut object, "generation", Value::Null);
     let prefix = rules::text(&object, "generateName").to_owned();
     let generates = rules::text(&object, "name").is_empty() && !prefix.is_empty();
     let mut tries = if generates { 8 } else { 1 };
@@ -79,6 +76,9 @@ pub(super) fn store(cx: &Context<'_>, mut object: Value, options: &WriteOptions)
         }
         let name = rules::text(&object, "name").to_owned();
         let mut errors: FieldErrors = rules::validate(&object, resource.namespaced, strategy.name_rule());
+        if resource.custom.is_none() {
+            errors.extend(rules::validate_builtin_finalizers(&object));
+        }
         errors.extend(strategy.validate_create(&object, cx.inner));
         write::refuse(cx, &name, &errors)?;
         for warning in strategy.warnings(&object, None) {

@@ -63,13 +63,8 @@ pub(crate) fn object(cx: &Context<'_>, validation: FieldValidation) -> ApiResult
         }
     }
     let wanted = expected.api_version();
-    if !kind.is_empty() && kind != expected.kind {
-        return Err(wrong_kind(cx, &api_version, &kind));
-    }
-    if !api_version.is_empty() && api_version != wanted {
-        return Err(ApiError::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
-        )));
+    if !kind.is_empty() && kind != expected.kind || !api_version.is_empty() && api_version != wanted {
+        return Err(wrong_kind(cx, &api_version, &kind, &wanted));
     }
     object["apiVersion"] = json!(wanted);
     object["kind"] = json!(expected.kind);
@@ -90,19 +85,58 @@ pub(crate) fn handled_as(cx: &Context<'_>, why: &str) -> ApiError {
     ))
 }
 
-fn wrong_kind(cx: &Context<'_>, api_version: &str, kind: &str) -> ApiError {
+/// The refusal of an object of another kind or version.
+fn wrong_kind(cx: &Context<'_>, api_version: &str, kind: &str, wanted: &str) -> ApiError {
     let resource = &cx.served.resource;
-    let wanted = resource.api_version();
-    if resource.custom.is_some() || api_version == wanted || api_version.is_empty() {
-        let version = api_version.rsplit('/').next().unwrap_or_default();
+    let kind = if kind.is_empty() { &*resource.kind } else { kind };
+    let said = if api_version.is_empty() { wanted } else { api_version };
+    let known = cx
+        .table
+        .all
+        .iter()
+        .find(|served| *served.resource.kind == *kind && served.resource.api_version() == said);
+    let same_kind = kind == &*resource.kind;
+    if resource.custom.is_some() || same_kind && known.is_some() {
+        if !same_kind {
+            return ApiError::bad_request(format!(
+                "{kind} in version {:?} cannot be handled as a {}: no kind registered",
+                said.rsplit('/').next().unwrap_or_default(),
+                resource.kind
+            ));
+        }
         return ApiError::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
-            resource.kind
+            "the API version in the data ({said}) does not match the expected API version ({wanted})"
         ));
     }
+    let version = said.rsplit('/').next().unwrap_or_default();
+    let why = match known {
+        Some(_) => format!(
+            "converting ({}.{kind}) to ({}.{}): unknown conversion",
+            go_package(said),
+            hub_package(&resource.group),
+            resource.kind
+        ),
+        None => format!(
+            "no kind {kind:?} is registered for version {said:?} in scheme \"pkg/runtime/scheme.go:111\""
+        ),
+    };
     ApiError::bad_request(format!(
-        "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        "{kind} in version {version:?} cannot be handled as a {}: {why}",
+        resource.kind
     ))
+}
+
+/// The name of the Go package of a version, as conversions show it.
+fn go_package(api_version: &str) -> &str {
+    api_version.rsplit('/').next().unwrap_or_default()
+}
+
+/// The name of the Go package of a group's internal version.
+fn hub_package(group: &str) -> &str {
+    match group.split('.').next() {
+        Some("") | None => "core",
+        Some(name) => name,
+    }
 }
 
 fn not_an_object(value: &Value) -> String {

@@ -96,6 +96,8 @@ enum Step {
     Remove,
     /// It is marked and stays for its grace or its finalizers.
     Mark(Value),
+    /// It is marked and goes at once.
+    MarkAndRemove(Value),
 }
 
 fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptions) -> ApiResult<Deletion> {
@@ -129,12 +131,17 @@ fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptions) -> ApiR
                     shown: returns.then_some(live),
                 });
             }
-            Step::Mark(marked) => {
+            step @ (Step::Mark(_) | Step::MarkAndRemove(_)) => {
+                let (marked, goes) = match step {
+                    Step::MarkAndRemove(marked) => (marked, true),
+                    Step::Mark(marked) => (marked, false),
+                    _ => continue,
+                };
                 if options.dry_run {
                     return Ok(Deletion {
-                        gone: false,
+                        gone: goes,
                         uid,
-                        shown: Some(marked),
+                        shown: (returns || !goes).then_some(marked),
                     });
                 }
                 let draft = write::draft(cx, &marked)?;
@@ -146,10 +153,14 @@ fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptions) -> ApiR
                 } else {
                     continue;
                 };
+                let shown = stored.value();
+                if goes && remove(cx, &shown, &stored, false).is_err() {
+                    continue;
+                }
                 return Ok(Deletion {
-                    gone: false,
+                    gone: goes,
                     uid,
-                    shown: Some(stored.value()),
+                    shown: (returns || !goes).then_some(shown),
                 });
             }
         }
@@ -229,7 +240,7 @@ fn plan(cx: &Context<'_>, live: &Value, options: &DeleteOptions) -> Step {
     let waits = object["metadata"]["deletionGracePeriodSeconds"].as_i64() > Some(0);
     if graceful {
         return if none && !waits {
-            Step::Remove
+            Step::MarkAndRemove(object)
         } else {
             Step::Mark(object)
         };

@@ -185,13 +185,18 @@ pub(crate) fn handle(inner: &Arc<Inner>, request: &Request, struck: &Struck) -> 
     };
     let table = inner.registry.table();
     let Some(served) = table.find(&path.group, &path.version, &path.resource).cloned() else {
-        return not_found_page();
+        return unknown_resource(&table, path);
     };
-    if !path.subresource.is_empty() && served.resource.subresource(&path.subresource).is_none()
-        || served.resource.namespaced && path.namespace.is_empty() && !path.name.is_empty()
-        || !served.resource.namespaced && !path.namespace.is_empty()
-    {
-        return not_found_page();
+    let resource = &served.resource;
+    let misplaced = resource.namespaced && path.namespace.is_empty() && !path.name.is_empty()
+        || !resource.namespaced && !path.namespace.is_empty();
+    if misplaced || !path.subresource.is_empty() && resource.subresource(&path.subresource).is_none() {
+        let refusal = if resource.custom.is_some() && !path.name.is_empty() {
+            ApiError::not_found(&path.group, &path.resource, &path.name)
+        } else {
+            no_such_resource()
+        };
+        return response::refusal(&refusal);
     }
     let endpoint = if served.resource.verbs.is_empty() {
         Endpoint::Plain
@@ -274,6 +279,30 @@ fn not_allowed() -> ApiError {
         StatusCode::METHOD_NOT_ALLOWED,
         "MethodNotAllowed",
         "the server does not allow this method on the requested resource",
+    )
+    .with_details(json!({}))
+}
+
+/// What the real server says of a resource that it does not know: built-in groups say so themselves.
+fn unknown_resource(table: &Table, path: &ResourcePath) -> Response<Body> {
+    let builtin = |served: &Arc<Served>| {
+        served.resource.custom.is_none()
+            && *served.resource.group == path.group
+            && *served.resource.version == path.version
+    };
+    if table.all.iter().any(builtin) {
+        response::refusal(&no_such_resource())
+    } else {
+        not_found_page()
+    }
+}
+
+/// 404 of a path below a known one.
+pub(crate) fn no_such_resource() -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "NotFound",
+        "the server could not find the requested resource",
     )
     .with_details(json!({}))
 }

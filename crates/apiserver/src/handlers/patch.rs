@@ -1,7 +1,7 @@
 //! Patch, in all four ways.
 
 use super::write::{self, Refused};
-use super::{Context, create, decode, render, update};
+use super::{Context, decode, render, update};
 use crate::apply;
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::metadata::rules;
@@ -57,9 +57,9 @@ pub(super) fn patch(cx: &Context<'_>) -> ApiResult<Response<Body>> {
             };
             decode::match_namespace(cx, &mut new)?;
             decode::match_name(cx, &mut new)?;
-            if rules::dedup_owners(&mut new) {
-                cx.warn(create::DUPLICATE_OWNERS);
-            }
+            if let Some(warning) = rules::dedup_owners(&mut new) {
+            cx.warn(warning);
+        }
             Ok(new)
         },
     )?;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) fn get(cx: &Context<'_>) -> ApiResult<Response<Body>> {
     let version = cx.request.query.text("resourceVersion");
     if !version.is_empty() {
-        check_known(cx, parse_version(version)?)?;
+        check_known(cx, parse_version(version).map_err(bad_version)?)?;
     }
     let entry = cx
         .served
@@ -49,7 +49,7 @@ pub(super) fn select(cx: &Context<'_>, selection: &Selection, options: &ListOpti
     if let At::Version(version) = start.at {
         check_known(cx, version)?;
     } else if !options.version.is_empty() && options.continue_token.is_empty() {
-        check_known(cx, parse_version(&options.version)?)?;
+        check_known(cx, list_version(&options.version)?)?;
     }
     let listing = cx
         .served
@@ -94,7 +94,7 @@ struct Start {
 fn start(options: &ListOptions, prefix: &str) -> ApiResult<Start> {
     if options.continue_token.is_empty() {
         let at = if options.matching == Match::Exact {
-            At::Version(parse_version(&options.version)?)
+            At::Version(list_version(&options.version)?)
         } else {
             At::Now
         };
@@ -152,16 +152,26 @@ fn expired(options: &ListOptions, start: &Start, prefix: &str) -> ApiError {
     error
 }
 
-/// A resource version that a client sent.
-pub(super) fn parse_version(text: &str) -> ApiResult<u64> {
+/// A resource version that a client sent; the error is what the real server says of one that is none.
+pub(super) fn parse_version(text: &str) -> Result<u64, String> {
     if text.is_empty() {
         return Ok(0);
     }
     text.parse().map_err(|_| {
-        ApiError::bad_request(format!(
-            "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-        ))
+        format!(
+            "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+        )
     })
+}
+
+/// A resource version in the options of a list.
+fn list_version(text: &str) -> ApiResult<u64> {
+    parse_version(text).map_err(|said| ApiError::bad_request(format!("invalid resource version: {said}")))
+}
+
+/// The refusal of a version that is none, of a get or a watch.
+pub(super) fn bad_version(said: String) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", said)
 }
 
 /// Refuses a version that is yet to come.
@@ -174,7 +184,7 @@ fn check_known(cx: &Context<'_>, version: u64) -> ApiResult<()> {
 }
 
 /// 504 for a version that is yet to come.
-pub(super) fn too_large(version: u64, current: u64) -> ApiError {
+fn too_large(version: u64, current: u64) -> ApiError {
     ApiError::new(
         StatusCode::GATEWAY_TIMEOUT,
         "Timeout",

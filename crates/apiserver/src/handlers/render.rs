@@ -76,6 +76,9 @@ pub(super) fn encoded(cx: &Context<'_>, code: StatusCode, value: &Value) -> Resp
 /// A list.
 pub(super) fn list(cx: &Context<'_>, found: Found) -> ApiResult<Response<Body>> {
     let mut metadata = json!({"resourceVersion": found.version.to_string()});
+    if cx.served.resource.custom.is_some() {
+        metadata["continue"] = json!("");
+    }
     if !found.next.is_empty() {
         metadata["continue"] = json!(found.next);
         if let Some(remaining) = found.remaining {

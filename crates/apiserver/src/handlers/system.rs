@@ -1,11 +1,10 @@
 //! Paths that name no resource: version, health, discovery and OpenAPI.
 
-use super::{Request, not_found_page};
+use super::{Request, no_such_resource, not_found_page};
 use crate::discovery;
 use crate::resource::Resource;
 use crate::response::{self, Body};
 use crate::server::Inner;
-use crate::status::ApiError;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue, IF_NONE_MATCH};
 use http::{Method, Response, StatusCode};
 use serde_json::json;
@@ -74,12 +73,7 @@ fn unknown(path: &str, resources: &[Arc<Resource>]) -> Response<Body> {
         _ => None,
     };
     if parts.next().is_some() && resources.iter().any(|resource| Some(&*resource.group) == group) {
-        let error = ApiError::new(
-            StatusCode::NOT_FOUND,
-            "NotFound",
-            "the server could not find the requested resource",
-        );
-        return response::refusal(&error.with_details(json!({})));
+        return response::refusal(&no_such_resource());
     }
     not_found_page()
 }

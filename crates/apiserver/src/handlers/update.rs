@@ -17,9 +17,9 @@ pub(super) fn update(cx: &Context<'_>) -> ApiResult<Response<Body>> {
     let mut object = decode::object(cx, options.validation)?;
     decode::match_namespace(cx, &mut object)?;
     decode::match_name(cx, &mut object)?;
-    if rules::dedup_owners(&mut object) {
-        cx.warn(create::DUPLICATE_OWNERS);
-    }
+    if let Some(warning) = rules::dedup_owners(&mut object) {
+            cx.warn(warning);
+        }
     let uid = rules::text(&object, "uid").to_owned();
     let creates = cx.path.subresource.is_empty() && cx.served.resource.strategy.allows_create_on_update();
     let (code, written) = replace(cx, &options, creates, &mut |live| {
@@ -39,12 +39,14 @@ fn precondition(cx: &Context<'_>, uid: &str, live: &Value) -> ApiResult<()> {
     if uid.is_empty() || uid == there {
         return Ok(());
     }
-    Err(ApiError::conflict(
-        cx.group(),
+    let group = cx.served.resource.custom.as_ref().map(|_| format!("{}/", cx.group()));
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{}{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {there}",
+        group.unwrap_or_default(),
         cx.plural(),
-        &cx.path.name,
-        &format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {there}"),
-    ))
+        cx.path.key()
+    );
+    Err(ApiError::conflict(cx.group(), cx.plural(), &cx.path.name, &why))
 }
 
 /// Computes a new object of what is there until it can be stored with nobody having come between.
@@ -76,6 +78,8 @@ pub(super) fn replace(
         prepare(cx, &mut new, &live);
         let mut errors = rules::validate(&new, resource.namespaced, NameRule::PathSegment);
         errors.extend(rules::validate_update(&new, &live));
+        // The strategy of the real server judges metadata once more.
+        errors.extend(rules::validate_update(&new, &live));
         errors.extend(strategy.validate_update(&new, &live, &cx.path.subresource, cx.inner));
         write::refuse(cx, rules::text(&new, "name"), &errors)?;
         for warning in strategy.warnings(&new, Some(&live)) {
@@ -84,7 +88,7 @@ pub(super) fn replace(
         crate::apply::keep_times(&live, &mut new);
         rules::normalise(&mut new);
         if delete::empties(&new, &live) {
-            match delete::remove(cx, &new, &entry, options.dry_run) {
+            match delete::remove(cx, &live, &entry, options.dry_run) {
                 Ok(()) => return Ok((StatusCode::OK, Written::Shown(new))),
                 Err(_) => continue,
             }
@@ -128,14 +132,10 @@ fn check_version(cx: &Context<'_>, new: &mut Value, version: u64) -> ApiResult<(
         ));
     }
     if said.parse::<u64>().is_err() {
-        let why = format!("strconv.ParseUint: parsing {said:?}: invalid syntax");
-        let at = Path::new("metadata.resourceVersion");
-        let error = FieldError::invalid(&at, &json!(said), why);
-        return Err(ApiError::invalid(
-            cx.group(),
-            cx.plural(),
-            &cx.path.name,
-            &FieldErrors::from([error]),
+        return Err(ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "",
+            format!("strconv.ParseUint: parsing {said:?}: invalid syntax"),
         ));
     }
     Err(cx.modified(&cx.path.name))

@@ -1,6 +1,6 @@
 //! Watch: events of what was selected, as long as the client stays.
 
-use super::read::{parse_version, too_large};
+use super::read::{bad_version, parse_version};
 use super::render;
 use super::select::Selection;
 use super::{Context, write};
@@ -26,6 +26,8 @@ use tokio::time::Instant;
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1800);
 /// How often a watch that takes bookmarks gets one.
 const BOOKMARKS: Duration = Duration::from_secs(60);
+/// How long before its end a watch gets the last bookmark.
+const BEFORE_THE_END: Duration = Duration::from_secs(2);
 /// Events that are put in one piece at most.
 const BATCH: usize = 64;
 
@@ -33,12 +35,9 @@ const BATCH: usize = 64;
 pub(super) fn watch(cx: &Context<'_>) -> ApiResult<Response<Body>> {
     let options = options::list_options(&cx.request.query, true)?;
     let selection = Selection::new(cx, &options)?;
-    let version = parse_version(&options.version)?;
+    let version = parse_version(&options.version).map_err(bad_version)?;
     let current = cx.inner.store.version();
     let initial = options.initial_events == Some(true);
-    if version > current {
-        return Err(too_large(version, current));
-    }
     let from = if initial {
         WatchFrom::State
     } else if options.version.is_empty() || version == 0 {
@@ -80,7 +79,7 @@ pub(super) fn watch(cx: &Context<'_>) -> ApiResult<Response<Body>> {
         backlog: opened.backlog.into(),
         events: opened.events,
         ends: now + lasts,
-        bookmark: options.bookmarks.then(|| now + BOOKMARKS),
+        bookmark: options.bookmarks.then(|| next_bookmark(now, now + lasts)),
         sent: opened.version,
         quiet: cx.struck.stale_watch.map(|until| now + until),
         cut: cx.struck.drop_watch.map(|after| now + after),
@@ -207,7 +206,7 @@ impl Watcher {
                     self.drain();
                 }
                 () = at(self.bookmark), if self.quiet.is_none() => {
-                    self.bookmark = Some(Instant::now() + BOOKMARKS);
+                    self.bookmark = Some(next_bookmark(Instant::now(), self.ends));
                     // All events up to this version are in the channel already.
                     let version = self.shelf.version();
                     self.drain();
@@ -269,6 +268,15 @@ impl Watcher {
         }
         let shown = self.view.show(object);
         write_event(&mut self.ready, "BOOKMARK", shown.to_string().as_bytes());
+    }
+}
+
+/// When the next bookmark is due: some time before the watch ends, so that the client can go on from there.
+fn next_bookmark(now: Instant, ends: Instant) -> Instant {
+    let regular = now + BOOKMARKS;
+    match ends.checked_sub(BEFORE_THE_END) {
+        Some(last) if last > now => regular.min(last),
+        _ => regular,
     }
 }
 

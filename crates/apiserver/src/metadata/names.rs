@@ -4,7 +4,7 @@
 const SUBDOMAIN: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 
 fn too_long(most: usize) -> String {
-    format!("must be no more than {most} characters")
+    format!("must be no more than {most} bytes")
 }
 
 /// Whether all of `text` is made of `inner`, and starts and ends with `edge`.
@@ -120,6 +120,14 @@ pub(crate) fn qualified(name: &str) -> Vec<String> {
     said
 }
 
+/// A finalizer of a built-in kind, which has a prefix unless it is one that Kubernetes itself sets.
+pub(crate) fn builtin_finalizer(name: &str) -> Vec<String> {
+    if name.contains('/') || matches!(name, "kubernetes" | "foregroundDeletion" | "orphan") {
+        return Vec::new();
+    }
+    vec!["name is neither a standard finalizer name nor is it fully qualified".to_owned()]
+}
+
 /// A label's value.
 pub(crate) fn label_value(value: &str) -> Vec<String> {
     let mut said = Vec::new();
@@ -146,7 +154,7 @@ mod tests {
         }
         assert_eq!(
             subdomain(&"a".repeat(254)),
-            ["must be no more than 253 characters"]
+            ["must be no more than 253 bytes"]
         );
         assert_eq!(label_1123("a.b"), ["must not contain dots"]);
         assert!(label_1035("1a")[0].starts_with("a DNS-1035 label"));

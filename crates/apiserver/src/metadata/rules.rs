@@ -66,24 +66,31 @@ pub(crate) fn normalise(object: &mut Value) {
     metadata.remove("selfLink");
 }
 
-/// Removes the owner references that are there twice; whether there were any.
-pub(crate) fn dedup_owners(object: &mut Value) -> bool {
-    let Some(Value::Array(owners)) = object
+/// Removes the owner references that are there twice; the warning, where there were any.
+pub(crate) fn dedup_owners(object: &mut Value) -> Option<String> {
+    let owners = object
         .get_mut("metadata")
         .and_then(|metadata| metadata.get_mut("ownerReferences"))
-    else {
-        return false;
-    };
-    let before = owners.len();
-    let mut seen: Vec<Value> = Vec::with_capacity(before);
+        .and_then(Value::as_array_mut)?;
+    let mut seen: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut twice: BTreeSet<String> = BTreeSet::new();
     owners.retain(|owner| {
         let new = !seen.contains(owner);
         if new {
             seen.push(owner.clone());
+        } else {
+            twice.insert(owner["uid"].as_str().unwrap_or_default().to_owned());
         }
         new
     });
-    owners.len() != before
+    if twice.is_empty() {
+        return None;
+    }
+    let uids: Vec<String> = twice.into_iter().collect();
+    Some(format!(
+        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        uids.join(", ")
+    ))
 }
 
 fn name_errors(rule: NameRule, name: &str) -> Vec<String> {
@@ -249,7 +256,10 @@ fn owner_references(owners: &Value, at: &Path, errors: &mut FieldErrors) {
     for owner in owners.as_array().into_iter().flatten() {
         let field = |key: &str| owner[key].as_str().unwrap_or_default();
         let api_version = field("apiVersion");
-        let version = api_version.rsplit('/').next().unwrap_or_default();
+        let version = match api_version.split('/').collect::<Vec<_>>().as_slice() {
+            [version] | [_, version] => *version,
+            _ => "",
+        };
         let mut refuse = |key: &str, said: &str| {
             errors.push(FieldError::invalid(&at.child(key), &json!(field(key)), said));
         };
@@ -263,22 +273,53 @@ fn owner_references(owners: &Value, at: &Path, errors: &mut FieldErrors) {
         }
         if api_version == "v1" && field("kind") == "Event" {
             let said = "/v1, Kind=Event is disallowed from being an owner";
-            errors.push(FieldError::invalid(at, owner, said));
+            errors.push(FieldError::invalid(at, owner, said).showing(owner_text(owner)));
         }
         if owner["controller"] == json!(true) {
             let this = format!("{}/{}", field("kind"), field("name"));
             match &controller {
-                Some(first) => errors.push(FieldError::invalid(
-                    at,
-                    owners,
-                    format!(
+                Some(first) => {
+                    let said = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
-                    ),
-                )),
+                    );
+                    errors.push(FieldError::invalid(at, owners, said).showing(owners_text(owners)));
+                }
                 None => controller = Some(this),
             }
         }
     }
+}
+
+/// Owner references in the order of fields that the real server writes.
+fn owners_text(owners: &Value) -> String {
+    let list: Vec<String> = owners.as_array().into_iter().flatten().map(owner_text).collect();
+    format!("[{}]", list.join(","))
+}
+
+fn owner_text(owner: &Value) -> String {
+    let mut fields = Vec::new();
+    for key in ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"] {
+        let value = &owner[key];
+        let required = !matches!(key, "controller" | "blockOwnerDeletion");
+        if !value.is_null() {
+            fields.push(format!("\"{key}\":{value}"));
+        } else if required {
+            fields.push(format!("\"{key}\":\"\""));
+        }
+    }
+    format!("{{{}}}", fields.join(","))
+}
+
+/// The rule for finalizers that built-in kinds have beyond that of all.
+pub(crate) fn validate_builtin_finalizers(object: &Value) -> FieldErrors {
+    let at = Path::new("metadata").child("finalizers");
+    let mut errors = FieldErrors::new();
+    for (index, name) in finalizers(object).into_iter().enumerate() {
+        for said in names::builtin_finalizer(name) {
+            errors.push(FieldError::invalid(&at.index(index), &json!(name), said));
+        }
+    }
+    errors
 }
 
 fn validate_finalizers(list: &Value, at: &Path, errors: &mut FieldErrors) {
