@@ -3,12 +3,8 @@
 
 use super::Schema;
 use crate::field::{FieldError, FieldErrors, Path};
-use names::{label_1035, path_segment};
+use crate::metadata::names::{label_1035, path_segment};
 use serde_json::Value;
-
-#[allow(dead_code)]
-#[path = "../metadata/names.rs"]
-mod names;
 
 /// Judges the apiVersion, kind and metadata of objects inside `value`, and of itself with `root`.
 pub fn validate_embedded(schema: &Schema, value: &Value, path: &Path, root: bool, errors: &mut FieldErrors) {

@@ -12,7 +12,7 @@ pub fn validate_lists(schema: &Schema, value: &Value, path: &Path, errors: &mut 
 }
 
 /// The same, but an object whose old state had such items may keep them.
-pub(crate) fn validate_lists_changed(
+pub fn validate_lists_changed(
     schema: &Schema,
     new: &Value,
     old: Option<&Value>,

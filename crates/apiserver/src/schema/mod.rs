@@ -21,12 +21,12 @@ mod validate;
 pub use default::{apply_defaults, drop_nulls};
 pub use embedded::validate_embedded;
 pub use formats::{Format, is_recognized_format};
-pub use lists::validate_lists;
+pub use lists::{validate_lists, validate_lists_changed};
 pub use meta::object_meta;
 pub use parse::SchemaError;
 pub use pattern::Pattern;
 pub use prune::{prune, prune_value};
-pub use validate::{has_blocking, validate, validate_all};
+pub use validate::{has_blocking, validate, validate_all, validate_rules};
 
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -30,7 +30,7 @@ pub fn validate_all(schema: &Schema, new: &Value, old: Option<&Value>, errors: &
 }
 
 /// Runs the CEL rules, unless earlier errors make that moot.
-pub(crate) fn validate_rules(schema: &Schema, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+pub fn validate_rules(schema: &Schema, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     if !schema.has_rules() {
         return;
     }
@@ -42,7 +42,7 @@ pub(crate) fn validate_rules(schema: &Schema, new: &Value, old: Option<&Value>, 
              complete validation",
         ));
     } else {
-        cel::validate(schema, new, old, errors);
+        cel::validate(schema, new, old, &Path::root(), errors);
     }
 }
 
