@@ -123,7 +123,7 @@ impl Bench {
 
     /// Waits until this holds of the control plane (which may be gone).
     pub async fn until(&self, what: &str, holds: impl Fn(Option<&HostedControlPlane>) -> bool) {
-        for _ in 0..1200 {
+        for _ in 0..600 {
             if holds(self.get().await.as_ref()) {
                 return;
             }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec, Service, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -44,7 +44,9 @@ impl World {
     pub async fn run(self, pause: Duration) {
         loop {
             // A request that fails is tried again in the next round.
-            let _ = self.step().await;
+            if let Err(error) = self.step().await {
+                println!("world: {error}");
+            }
             tokio::time::sleep(pause).await;
         }
     }
@@ -159,7 +161,18 @@ impl World {
                 }
             }
             match pods.iter().find(|pod| pod.name_any() == name) {
-                None => self.create_pod(&name, set, &spec.template, &revision).await?,
+                None => {
+                    let mut template = spec.template.clone();
+                    let volumes = template.spec.as_mut().unwrap().volumes.get_or_insert_default();
+                    volumes.extend(spec.volume_claim_templates.iter().flatten().map(|claim| {
+                        let volume = json!({
+                            "name": claim.name_any(),
+                            "persistentVolumeClaim": {"claimName": format!("{}-{name}", claim.name_any())},
+                        });
+                        serde_json::from_value::<Volume>(volume).unwrap()
+                    }));
+                    self.create_pod(&name, set, &template, &revision).await?;
+                }
                 Some(pod) if pod.labels().get(REVISION) != Some(&revision) => {
                     // One at a time, and only while all others are ready.
                     if !replaced && pods.len() == usize::try_from(wanted).unwrap() && pods.iter().all(is_ready) {
