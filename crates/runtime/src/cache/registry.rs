@@ -19,7 +19,7 @@ use crate::object::Object;
 /// How a cache behaves.
 #[derive(Clone, Debug)]
 pub struct CacheOptions {
-    /// What is cached of kinds that have no scope of their own. Everything by default.
+    /// What is cached of all kinds; [`Cache::scope`] narrows it for one. Everything by default.
     pub scope: Scope,
     /// After how long every object is shown to all controllers again, give or take a tenth; `None` is never. 10 h
     /// by default, as controller-runtime has it.
@@ -106,15 +106,21 @@ impl Cache {
         }))
     }
 
-    /// Narrows what is cached of one kind. To be called before anything asks for the kind's informer; later calls
-    /// change nothing and give `false`.
+    /// Narrows what is cached of one kind, on top of [`CacheOptions::scope`] and of what was said before: selectors
+    /// add up, and namespaces stay as they are unless `scope` names some, which then take their place. To be called
+    /// before anything asks for the kind's informer; later calls change nothing and give `false`.
     pub fn scope<K: Object>(&self, scope: Scope) -> bool {
         let mut state = self.0.state.lock();
         let kind = TypeId::of::<K>();
         if state.informers.contains_key(&kind) {
             return false;
         }
-        state.scopes.insert(kind, scope);
+        let options = &self.0.options;
+        state
+            .scopes
+            .entry(kind)
+            .or_insert_with(|| options.scope.clone())
+            .narrow(scope);
         true
     }
 

@@ -146,7 +146,11 @@ async fn a_list_that_never_comes_is_an_error_that_names_the_kind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_scope_narrows_what_is_cached() {
-    let mut world = World::new();
+    let options = CacheOptions {
+        scope: Scope::all().namespaces(["one", "two"]),
+        ..CacheOptions::default()
+    };
+    let mut world = World::with(ApiServer::new(), options);
     let namespaces: Api<Namespace> = Api::all(world.server.client());
     for name in ["one", "two"] {
         let mut namespace = Namespace::default();
@@ -169,11 +173,7 @@ async fn a_scope_narrows_what_is_cached() {
         create(namespace, "no", "2").await;
     }
     let selector = [("l".to_owned(), "1".to_owned())].into_iter().collect();
-    assert!(
-        world
-            .cache
-            .scope::<ConfigMap>(Scope::all().namespaces(["one", "two"]).labels(selector))
-    );
+    assert!(world.cache.scope::<ConfigMap>(Scope::all().labels(selector)));
     world.cache.informer::<ConfigMap>();
     assert!(!world.cache.scope::<ConfigMap>(Scope::all()), "too late");
     world.start([]).await;
