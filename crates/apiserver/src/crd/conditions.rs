@@ -41,18 +41,26 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
 fn set_condition(crd: &mut Value, new: &Value, clock: &Clock) {
     let Some(root) = crd.as_object_mut() else { return };
     let status = root.entry("status").or_insert_with(|| json!({}));
-    let Some(status) = status.as_object_mut() else { return };
+    let Some(status) = status.as_object_mut() else {
+        return;
+    };
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     if !conditions.is_array() {
         *conditions = json!([]);
     }
-    let Value::Array(conditions) = conditions else { return };
+    let Value::Array(conditions) = conditions else {
+        return;
+    };
     let mut new = new.clone();
     let now = json!(clock.now_seconds().to_string());
     match conditions.iter_mut().find(|c| c["type"] == new["type"]) {
         Some(there) => {
             let same = there["status"] == new["status"] && there.get("lastTransitionTime").is_some();
-            new["lastTransitionTime"] = if same { there["lastTransitionTime"].clone() } else { now };
+            new["lastTransitionTime"] = if same {
+                there["lastTransitionTime"].clone()
+            } else {
+                now
+            };
             *there = new;
         }
         None => {
@@ -63,7 +71,11 @@ fn set_condition(crd: &mut Value, new: &Value, clock: &Clock) {
 }
 
 fn is_equivalent(new: &Value, there: Option<&Value>) -> bool {
-    there.is_some_and(|there| ["status", "reason", "message"].iter().all(|key| new[key] == there[key]))
+    there.is_some_and(|there| {
+        ["status", "reason", "message"]
+            .iter()
+            .all(|key| new[key] == there[key])
+    })
 }
 
 /// Names that others of the group hold, as (resource names, kinds).
@@ -76,7 +88,12 @@ fn taken(crd: &Value, all: &[Value]) -> (BTreeSet<String>, BTreeSet<String>) {
         }
         let names = &other["status"]["acceptedNames"];
         resources.extend([text(names, "plural"), text(names, "singular")].map(str::to_owned));
-        resources.extend(list(&names["shortNames"]).iter().filter_map(Value::as_str).map(str::to_owned));
+        resources.extend(
+            list(&names["shortNames"])
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned),
+        );
         kinds.extend([text(names, "kind"), text(names, "listKind")].map(str::to_owned));
     }
     (resources, kinds)
@@ -127,10 +144,18 @@ fn name(crd: &Value, all: &[Value], clock: &Clock) -> Option<Value> {
     }
     let established = match find_condition(crd, "Established") {
         Some(there) if conflict.is_some() || text(there, "status") == "True" => there.clone(),
-        _ if conflict.is_none() => {
-            condition("Established", "False", "Installing", "the initial names have been accepted")
-        }
-        _ => condition("Established", "False", "NotAccepted", "not all names are accepted"),
+        _ if conflict.is_none() => condition(
+            "Established",
+            "False",
+            "Installing",
+            "the initial names have been accepted",
+        ),
+        _ => condition(
+            "Established",
+            "False",
+            "NotAccepted",
+            "not all names are accepted",
+        ),
     };
     let mut next = crd.clone();
     set_condition(&mut next, &naming, clock);
@@ -198,9 +223,7 @@ fn establish(crd: &Value, clock: &Clock) -> Option<Value> {
 pub fn begin_deletion(crd: &mut Value, clock: &Clock) {
     let now = clock.now_seconds().to_string();
     if let Some(metadata) = crd.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata
-            .entry("deletionTimestamp")
-            .or_insert_with(|| json!(now));
+        metadata.entry("deletionTimestamp").or_insert_with(|| json!(now));
         let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
         if let Value::Array(finalizers) = finalizers
             && !finalizers.contains(&json!(FINALIZER))
@@ -232,9 +255,21 @@ pub fn deletion_in_progress(crd: &mut Value, clock: &Clock) {
 /// it has other finalizers.
 pub fn finish_deletion(crd: &mut Value, clock: &Clock) {
     if is_established(crd) {
-        terminating(crd, "False", "InstanceDeletionCompleted", "removed all instances", clock);
+        terminating(
+            crd,
+            "False",
+            "InstanceDeletionCompleted",
+            "removed all instances",
+            clock,
+        );
     } else {
-        terminating(crd, "False", "NeverEstablished", "resource was never established", clock);
+        terminating(
+            crd,
+            "False",
+            "NeverEstablished",
+            "resource was never established",
+            clock,
+        );
     }
     if let Some(metadata) = crd.get_mut("metadata").and_then(Value::as_object_mut) {
         let empty = match metadata.get_mut("finalizers") {
@@ -306,6 +341,9 @@ mod tests {
         deletion_in_progress(&mut crd, &clock);
         finish_deletion(&mut crd, &clock);
         assert!(crd["metadata"].get("finalizers").is_none());
-        assert_eq!(find_condition(&crd, "Terminating").unwrap()["reason"], "InstanceDeletionCompleted");
+        assert_eq!(
+            find_condition(&crd, "Terminating").unwrap()["reason"],
+            "InstanceDeletionCompleted"
+        );
     }
 }

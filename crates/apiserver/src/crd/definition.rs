@@ -16,9 +16,14 @@ impl Strategy for CrdStrategy {
         let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
             return;
         };
-        spec.entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
+        spec.entry("conversion")
+            .or_insert_with(|| json!({"strategy": "None"}));
         if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
-            let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let kind = names
+                .get("kind")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
             let missing = |names: &serde_json::Map<String, Value>, key: &str| {
                 names.get(key).and_then(Value::as_str).is_none_or(str::is_empty)
             };
@@ -30,7 +35,8 @@ impl Strategy for CrdStrategy {
             }
         }
         let conversion = spec.get_mut("conversion");
-        let service = conversion.and_then(|c| c.get_mut("webhook")?.get_mut("clientConfig")?.get_mut("service"));
+        let service =
+            conversion.and_then(|c| c.get_mut("webhook")?.get_mut("clientConfig")?.get_mut("service"));
         if let Some(service) = service.and_then(Value::as_object_mut) {
             service.entry("port").or_insert(json!(443));
         }

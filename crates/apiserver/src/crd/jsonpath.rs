@@ -139,7 +139,9 @@ fn bracket<'a>(rest: &'a str, steps: &mut Vec<Step>) -> Result<&'a str, PathErro
     let end = closing(rest).ok_or(PathError::Unterminated("array"))?;
     let inner = rest[1..end].trim();
     if let Some(filter) = inner.strip_prefix("?(") {
-        let filter = filter.strip_suffix(')').ok_or(PathError::Unterminated("filter"))?;
+        let filter = filter
+            .strip_suffix(')')
+            .ok_or(PathError::Unterminated("filter"))?;
         steps.push(Step::Filter(Box::new(parse_filter(filter)?)));
     } else {
         let mut parts = split(inner)
@@ -220,7 +222,10 @@ fn element(text: &str) -> Result<Step, PathError> {
     let number = |text: &str| -> Result<Option<i64>, PathError> {
         match text.trim() {
             "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| PathError::Index(text.to_owned())),
+            text => text
+                .parse()
+                .map(Some)
+                .map_err(|_| PathError::Index(text.to_owned())),
         }
     };
     let parts: Vec<&str> = text.split(':').collect();
@@ -286,7 +291,11 @@ impl Step {
                 }
             }
             (Self::Index(index), Value::Array(items)) => {
-                let index = if *index < 0 { *index + length(items) } else { *index };
+                let index = if *index < 0 {
+                    *index + length(items)
+                } else {
+                    *index
+                };
                 next.extend(usize::try_from(index).ok().and_then(|index| items.get(index)));
             }
             (Self::Slice(from, to, by), Value::Array(items)) => {

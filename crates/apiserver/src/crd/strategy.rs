@@ -81,7 +81,13 @@ impl Strategy for CustomStrategy {
         if subresource == "status" {
             if let (Some(status), Some(below)) = (object.get("status"), self.schema.properties.get("status"))
             {
-                schema::validate(below, status, old.get("status"), &Path::new("status"), &mut errors);
+                schema::validate(
+                    below,
+                    status,
+                    old.get("status"),
+                    &Path::new("status"),
+                    &mut errors,
+                );
             }
             self.judge_scale(object, false, &mut errors);
         } else {

@@ -70,7 +70,10 @@ fn status_and_the_rest_are_written_apart() {
     let old = widget(&json!({"replicas": 1}), &json!({"s": "old"}));
     let mut new = widget(&json!({"replicas": 2}), &json!({"s": "new"}));
     strategy.prepare_update(&mut new, &old, "", &Nothing);
-    assert_eq!((&new["status"]["s"], &new["metadata"]["generation"]), (&json!("old"), &json!(4)));
+    assert_eq!(
+        (&new["status"]["s"], &new["metadata"]["generation"]),
+        (&json!("old"), &json!(4))
+    );
     let mut new = widget(&json!({"replicas": 2}), &json!({"s": "new"}));
     new["metadata"]["labels"] = json!({"a": "b"});
     new["metadata"]["managedFields"] = json!([{}]);

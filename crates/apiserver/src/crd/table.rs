@@ -14,7 +14,8 @@ const AGE: &str = "CreationTimestamp is a timestamp representing the server time
 
 /// The definitions of the columns: the name, and those of the CRD (its age where there are none).
 pub fn columns(custom: &Custom) -> Vec<Value> {
-    let mut columns = vec![json!({"name": "Name", "type": "string", "format": "name", "description": NAME, "priority": 0})];
+    let mut columns =
+        vec![json!({"name": "Name", "type": "string", "format": "name", "description": NAME, "priority": 0})];
     columns.extend(wanted(custom).iter().map(|column| {
         let path = text(column, "jsonPath");
         let description = match text(column, "description") {
@@ -48,7 +49,9 @@ pub fn cells(custom: &Custom, object: &Value, now: Timestamp) -> Vec<Value> {
 
 fn wanted(custom: &Custom) -> Vec<Value> {
     match list(&custom.version["additionalPrinterColumns"]) {
-        [] => vec![json!({"name": "Age", "type": "date", "description": AGE, "jsonPath": ".metadata.creationTimestamp"})],
+        [] => vec![
+            json!({"name": "Age", "type": "date", "description": AGE, "jsonPath": ".metadata.creationTimestamp"}),
+        ],
         columns => columns.to_vec(),
     }
 }

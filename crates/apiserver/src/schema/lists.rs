@@ -12,12 +12,7 @@ pub fn validate_lists(schema: &Schema, value: &Value, path: &Path, errors: &mut 
 }
 
 /// The same, but an object whose old state had such items may keep them.
-pub fn validate_lists_changed(
-    schema: &Schema,
-    new: &Value,
-    old: Option<&Value>,
-    errors: &mut FieldErrors,
-) {
+pub fn validate_lists_changed(schema: &Schema, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let mut found = FieldErrors::new();
     validate_lists(schema, new, &Path::root(), &mut found);
     if found.is_empty() {

@@ -8,7 +8,11 @@ pub(super) fn validate(schema: &Schema, path: &Path, errors: &mut FieldErrors) {
         let path = path.child("default");
         let mut pruned = default.clone();
         if !schema::prune_value(schema, &mut pruned).is_empty() {
-            errors.push(FieldError::invalid(&path, default, "must not have unknown fields"));
+            errors.push(FieldError::invalid(
+                &path,
+                default,
+                "must not have unknown fields",
+            ));
         }
         let mut found = FieldErrors::new();
         schema::validate_embedded(schema, default, &path, schema.embedded, &mut found);

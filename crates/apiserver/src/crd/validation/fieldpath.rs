@@ -10,7 +10,10 @@ pub(super) fn follow<'a>(path: &str, schema: &'a Value, brackets: bool) -> Resul
     let mut schema = schema;
     while let Some(token) = tokens.next() {
         let (name, bracket) = match token {
-            "." => (tokens.next().ok_or("unexpected end of JSON path")?.to_owned(), false),
+            "." => (
+                tokens.next().ok_or("unexpected end of JSON path")?.to_owned(),
+                false,
+            ),
             "[" if !brackets => return Err("array notation is not allowed".to_owned()),
             "[" => {
                 let quoted = tokens.next().ok_or("unexpected end of JSON path")?;
@@ -108,6 +111,9 @@ mod tests {
         ] {
             assert_eq!(follow(path, &schema, true).unwrap_err(), error, "{path}");
         }
-        assert_eq!(follow(".a['x.y']", &schema, false).unwrap_err(), "array notation is not allowed");
+        assert_eq!(
+            follow(".a['x.y']", &schema, false).unwrap_err(),
+            "array notation is not allowed"
+        );
     }
 }

@@ -8,9 +8,18 @@ use serde_json::Value;
 const MIXED: &str = "may have mixed case, but should otherwise match: ";
 
 pub(super) fn validate(names: &Value, path: &Path, errors: &mut FieldErrors) {
-    for (key, prefix) in [("plural", ""), ("singular", ""), ("kind", MIXED), ("listKind", MIXED)] {
+    for (key, prefix) in [
+        ("plural", ""),
+        ("singular", ""),
+        ("kind", MIXED),
+        ("listKind", MIXED),
+    ] {
         let name = text(names, key);
-        let judged = if prefix.is_empty() { name.to_owned() } else { name.to_lowercase() };
+        let judged = if prefix.is_empty() {
+            name.to_owned()
+        } else {
+            name.to_lowercase()
+        };
         let why = label_1035(&judged);
         if !name.is_empty() && !why.is_empty() {
             let detail = format!("{prefix}{}", why.join(","));

@@ -248,7 +248,8 @@ impl Walker {
                 ..plain.clone()
             };
             if place.inside_meta {
-                below.no_defaults = Some("inside additionalProperties applying to object metadata".to_owned());
+                below.no_defaults =
+                    Some("inside additionalProperties applying to object metadata".to_owned());
             }
             self.node(additional, &path.child("additionalProperties"), &below);
         }
@@ -256,7 +257,10 @@ impl Walker {
             let whole = place.root || flag(schema, "x-kubernetes-embedded-resource");
             for (name, property) in properties {
                 let mut below = Place {
-                    typed: place.typed.and_then(|node| node.properties.get(name.as_str())).map(|n| &**n),
+                    typed: place
+                        .typed
+                        .and_then(|node| node.properties.get(name.as_str()))
+                        .map(|n| &**n),
                     ..plain.clone()
                 };
                 if whole && matches!(name.as_str(), "metadata" | "kind" | "apiVersion") {
@@ -294,7 +298,9 @@ impl Walker {
             ("x-kubernetes-map-type", "object", &["atomic", "granular"][..]),
             ("x-kubernetes-list-type", "array", &["atomic", "set", "map"]),
         ] {
-            let Some(value) = schema.get(key).and_then(Value::as_str) else { continue };
+            let Some(value) = schema.get(key).and_then(Value::as_str) else {
+                continue;
+            };
             if kind != wanted {
                 let detail = format!("must be {wanted} if {key} is specified");
                 let path = path.child("type");
@@ -315,7 +321,10 @@ impl Walker {
 
     fn atomic_items(&mut self, items: &Value, path: &Path) {
         let detail = "must be atomic as item of a list with x-kubernetes-list-type=set";
-        let list_type = items.get("x-kubernetes-list-type").cloned().unwrap_or(Value::Null);
+        let list_type = items
+            .get("x-kubernetes-list-type")
+            .cloned()
+            .unwrap_or(Value::Null);
         let path = path.child("items");
         match text(items, "type") {
             "array" if !list_type.is_null() && list_type != "atomic" => {
@@ -397,7 +406,9 @@ impl Walker {
         }
         for key in list(&schema["x-kubernetes-list-map-keys"]) {
             let name = key.as_str().unwrap_or_default();
-            let Some(property) = items["properties"].get(name) else { continue };
+            let Some(property) = items["properties"].get(name) else {
+                continue;
+            };
             let path = path.child("properties").key(name);
             let required = list(&items["required"]).contains(key);
             if !required && property.get("default").is_none_or(Value::is_null) {
@@ -435,7 +446,8 @@ impl Walker {
                 self.rule_errors.push(refuse(&path.child("rule"), why));
             }
             if let Some(why) = checked.message_error {
-                self.rule_errors.push(refuse(&path.child("messageExpression"), why));
+                self.rule_errors
+                    .push(refuse(&path.child("messageExpression"), why));
             }
             if checked.uses_old_self {
                 if let Some(within) = &place.uncorrelated {

@@ -93,7 +93,9 @@ fn part(key: &str, value: &Value) -> String {
         ("properties", Value::Object(map)) => {
             let fields: Vec<String> = map
                 .iter()
-                .map(|(name, value)| format!("{}:{}", gotext::json(&Value::from(name.as_str())), schema(value)))
+                .map(|(name, value)| {
+                    format!("{}:{}", gotext::json(&Value::from(name.as_str())), schema(value))
+                })
                 .collect();
             format!("{{{}}}", fields.join(","))
         }
@@ -109,7 +111,11 @@ fn part(key: &str, value: &Value) -> String {
 
 /// A rule.
 pub(super) fn rule(rule: &Value) -> String {
-    let text = |key: &str| gotext::json(&Value::from(rule.get(key).and_then(Value::as_str).unwrap_or_default()));
+    let text = |key: &str| {
+        gotext::json(&Value::from(
+            rule.get(key).and_then(Value::as_str).unwrap_or_default(),
+        ))
+    };
     let pointer = |key: &str| gotext::json(rule.get(key).unwrap_or(&Value::Null));
     format!(
         "{{\"Rule\":{},\"Message\":{},\"MessageExpression\":{},\"Reason\":{},\"FieldPath\":{},\"OptionalOldSelf\":{}}}",

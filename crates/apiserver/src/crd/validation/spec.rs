@@ -29,7 +29,11 @@ pub(super) struct Common<'a> {
 
 impl<'a> Common<'a> {
     fn of(versions: &'a [Value]) -> Self {
-        let same = |key: &str| versions.iter().all(|version| version.get(key) == versions[0].get(key));
+        let same = |key: &str| {
+            versions
+                .iter()
+                .all(|version| version.get(key) == versions[0].get(key))
+        };
         Self {
             versions,
             schema: same("schema"),
@@ -58,13 +62,25 @@ pub(super) fn validate(spec: &Value, errors: &mut FieldErrors) {
     let common = Common::of(versions);
     group(spec, &path, errors);
     scope(spec, &path, errors);
-    let without = |version: &Value| version["schema"].get("openAPIV3Schema").is_none_or(Value::is_null);
-    for (index, _) in versions.iter().enumerate().filter(|(_, version)| without(version)) {
+    let without = |version: &Value| {
+        version["schema"]
+            .get("openAPIV3Schema")
+            .is_none_or(Value::is_null)
+    };
+    for (index, _) in versions
+        .iter()
+        .enumerate()
+        .filter(|(_, version)| without(version))
+    {
         let path = path.child("versions").index(index).child("schema");
         errors.push(FieldError::required(&path.child("openAPIV3Schema"), ""));
     }
     let preserve = flag(spec, "preserveUnknownFields");
-    if preserve && versions.iter().any(|version| openapi::has_default(&version["schema"]["openAPIV3Schema"])) {
+    if preserve
+        && versions
+            .iter()
+            .any(|version| openapi::has_default(&version["schema"]["openAPIV3Schema"]))
+    {
         errors.push(FieldError::invalid(
             &path.child("preserveUnknownFields"),
             &json!(true),
@@ -237,8 +253,7 @@ fn shared(versions: &[Value], common: &Common<'_>, path: &Path, errors: &mut Fie
         }
     }
     if common.columns {
-        for (value, path) in
-            common.places("additionalPrinterColumns", true, path, "additionalPrinterColumns")
+        for (value, path) in common.places("additionalPrinterColumns", true, path, "additionalPrinterColumns")
         {
             columns(value, &path, errors);
         }

@@ -36,12 +36,20 @@ fn invariants(schema: &Value, level: Level, path: &Path, errors: &mut FieldError
         invariants(items, Level::Item, &path.child("items"), errors);
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        invariants(property, Level::Field, &path.child("properties").key(name), errors);
+        invariants(
+            property,
+            Level::Field,
+            &path.child("properties").key(name),
+            errors,
+        );
     }
     let additional_path = path.child("additionalProperties");
     if let Some(additional) = schema.get("additionalProperties").filter(|v| !v.is_null()) {
         if level == Level::Root {
-            errors.push(FieldError::forbidden(&additional_path, "must not be used at the root"));
+            errors.push(FieldError::forbidden(
+                &additional_path,
+                "must not be used at the root",
+            ));
         }
         if is_schema(additional) {
             invariants(additional, Level::Field, &additional_path, errors);
@@ -61,7 +69,9 @@ fn invariants(schema: &Value, level: Level, path: &Path, errors: &mut FieldError
     metadata(schema, level, path, errors);
     if flag(schema, "x-kubernetes-embedded-resource")
         && !flag(schema, "x-kubernetes-preserve-unknown-fields")
-        && schema["properties"].as_object().is_none_or(serde_json::Map::is_empty)
+        && schema["properties"]
+            .as_object()
+            .is_none_or(serde_json::Map::is_empty)
     {
         errors.push(FieldError::required(
             &path.child("properties"),
@@ -138,7 +148,9 @@ fn metadata(schema: &Value, level: Level, path: &Path, errors: &mut FieldErrors)
             ));
         }
     }
-    let Some(metadata) = properties.get("metadata") else { return };
+    let Some(metadata) = properties.get("metadata") else {
+        return;
+    };
     let path = path.key("metadata");
     if whole && text(metadata, "type") != "object" {
         errors.push(FieldError::invalid(
@@ -186,7 +198,11 @@ fn combined(schema: &Value, skip_any: bool, skip_first: bool, path: &Path, error
         && let Some(why) = Pattern::new(pattern).error()
     {
         let detail = format!("must be a valid regular expression, but isn't: {why}");
-        errors.push(FieldError::invalid(&path.child("pattern"), &json!(pattern), detail));
+        errors.push(FieldError::invalid(
+            &path.child("pattern"),
+            &json!(pattern),
+            detail,
+        ));
     }
 }
 
@@ -206,7 +222,10 @@ fn nested(schema: &Value, skip_any: bool, path: &Path, errors: &mut FieldErrors)
         ("title", "must be empty to be structural"),
         ("description", "must be empty to be structural"),
         ("nullable", "must be false to be structural"),
-        ("x-kubernetes-preserve-unknown-fields", "must be false to be structural"),
+        (
+            "x-kubernetes-preserve-unknown-fields",
+            "must be false to be structural",
+        ),
         ("x-kubernetes-embedded-resource", "must be false to be structural"),
         ("x-kubernetes-int-or-string", "must be false to be structural"),
         ("x-kubernetes-list-map-keys", "must be empty to be structural"),
@@ -232,21 +251,8 @@ fn nested(schema: &Value, skip_any: bool, path: &Path, errors: &mut FieldErrors)
     }
 }
 
-/// All that value rules speak of must be there in the structure.
+/// All that the root's value rules speak of must be there in the structure. (Those of fields are not looked at.)
 fn complete(schema: &Value, path: &Path, errors: &mut FieldErrors) {
-    if is_schema(&schema["items"]) {
-        complete(&schema["items"], &path.child("items"), errors);
-    }
-    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        complete(property, &path.child("properties").key(name), errors);
-    }
-    if is_schema(&schema["additionalProperties"]) {
-        complete(
-            &schema["additionalProperties"],
-            &path.child("additionalProperties"),
-            errors,
-        );
-    }
     covered(schema, Some(schema), path, path, errors);
 }
 
@@ -263,13 +269,22 @@ fn covered(rules: &Value, schema: Option<&Value>, at: &Path, said: &Path, errors
 
 fn nested_covered(rules: &Value, schema: Option<&Value>, at: &Path, said: &Path, errors: &mut FieldErrors) {
     let Some(schema) = schema else {
-        errors.push(FieldError::required(at, format!("because it is defined in {said}")));
+        errors.push(FieldError::required(
+            at,
+            format!("because it is defined in {said}"),
+        ));
         return;
     };
     covered(rules, Some(schema), at, said, errors);
     if is_schema(&rules["items"]) {
         let items = Some(&schema["items"]).filter(|items| is_schema(items));
-        nested_covered(&rules["items"], items, &at.child("items"), &said.child("items"), errors);
+        nested_covered(
+            &rules["items"],
+            items,
+            &at.child("items"),
+            &said.child("items"),
+            errors,
+        );
     }
     for (name, below) in rules["properties"].as_object().into_iter().flatten() {
         let at = at.child("properties").key(name);

@@ -6,7 +6,9 @@ use crate::metadata::names::label_1035;
 use serde_json::{Value, json};
 
 pub(super) fn validate(spec: &Value, preserve: bool, path: &Path, errors: &mut FieldErrors) {
-    let Some(conversion) = spec.get("conversion") else { return };
+    let Some(conversion) = spec.get("conversion") else {
+        return;
+    };
     let strategy = text(conversion, "strategy");
     let strategy_path = path.child("strategy");
     if strategy != "None" && preserve {
@@ -62,9 +64,10 @@ fn judge_client(client: &Value, path: &Path, errors: &mut FieldErrors) {
         }
         (None, Some(service)) => {
             let path = path.child("service");
-            for (key, detail) in [("name", "service name is required"), ("namespace", "service namespace is required")] {
+            // The real server mixes the two up: a missing name is reported at the namespace, and the other way round.
+            for (key, reported) in [("namespace", "name"), ("name", "namespace")] {
                 if text(service, key).is_empty() {
-                    errors.push(FieldError::required(&path.child(key), detail));
+                    errors.push(FieldError::required(&path.child(reported), ""));
                 }
             }
         }
@@ -90,7 +93,10 @@ fn review_versions(versions: &[Value], path: &Path, errors: &mut FieldErrors) {
             errors.push(FieldError::invalid(&path, version, why));
         }
     }
-    if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
+    if !versions
+        .iter()
+        .any(|version| version == "v1" || version == "v1beta1")
+    {
         errors.push(FieldError::invalid(
             path,
             &json!(versions),

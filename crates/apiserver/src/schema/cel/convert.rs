@@ -16,8 +16,13 @@ pub(super) fn is_conversion(name: &str) -> bool {
 /// Converts a value to the type of this name.
 pub(super) fn convert<'a>(name: &str, value: &Val<'a>) -> Outcome<Val<'a>> {
     let impossible = || {
+        let to = match name {
+            "duration" => "google.protobuf.Duration",
+            "timestamp" => "google.protobuf.Timestamp",
+            name => name,
+        };
         Err(Failure::new(format!(
-            "type conversion error from '{}' to '{name}'",
+            "type conversion error from '{}' to '{to}'",
             value.kind()
         )))
     };
@@ -56,7 +61,9 @@ fn to_int<'a>(value: &Val<'_>) -> Option<Outcome<Val<'a>>> {
     let overflow = || Err(Failure::new("integer overflow"));
     Some(match value {
         Val::Uint(value) => i64::try_from(*value).map_or_else(|_| overflow(), |value| Ok(Val::Int(value))),
-        Val::Double(value) if *value > i64::MIN as f64 && *value < i64::MAX as f64 => Ok(Val::Int(*value as i64)),
+        Val::Double(value) if *value > i64::MIN as f64 && *value < i64::MAX as f64 => {
+            Ok(Val::Int(*value as i64))
+        }
         Val::Double(_) => overflow(),
         Val::Text(text) => Ok(Val::Int(text.parse().ok()?)),
         Val::Duration(nanos) => Ok(Val::Int(*nanos)),
@@ -65,7 +72,11 @@ fn to_int<'a>(value: &Val<'_>) -> Option<Outcome<Val<'a>>> {
     })
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
 fn to_uint<'a>(value: &Val<'_>) -> Option<Outcome<Val<'a>>> {
     let overflow = || Err(Failure::new("unsigned integer overflow"));
     Some(match value {
@@ -97,7 +108,9 @@ fn to_text<'a>(value: &Val<'a>) -> Option<Outcome<Val<'a>>> {
             Ok(text) => text.to_owned(),
             Err(_) => {
                 let shown = base64::engine::general_purpose::STANDARD.encode(bytes);
-                return Some(Err(Failure(format!("invalid UTF-8 in bytes, cannot convert to string: {shown}"))));
+                return Some(Err(Failure(format!(
+                    "invalid UTF-8 in bytes, cannot convert to string: {shown}"
+                ))));
             }
         },
         Val::Duration(nanos) => time::seconds_text(*nanos),

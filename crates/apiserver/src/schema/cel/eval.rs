@@ -112,12 +112,12 @@ impl<'p, 'a> Machine<'p, 'a> {
         }
         let found = operand.field(&select.field, true);
         if select.test {
-            return Ok(Val::Bool(match found {
-                Ok(found) => found.is_some(),
+            return match (found, operand.entries()) {
+                (Ok(found), _) => Ok(Val::Bool(found.is_some())),
                 // A field that is there but of another type than the schema says is there.
-                Err(error) if error == Failure::no_overload() => return Err(error),
-                Err(_) => true,
-            }));
+                (Err(_), Some(_)) => Ok(Val::Bool(true)),
+                (Err(error), None) => Err(error),
+            };
         }
         found?.ok_or_else(|| Failure::no_key(&select.field))
     }
@@ -232,7 +232,9 @@ impl<'p, 'a> Machine<'p, 'a> {
                         Err(error) => Some(Err(error)),
                     };
                 }
-                (operators::ADD, [list, more]) if is_accu(list) => {
+                (operators::ADD, [list, more])
+                    if is_accu(list) && matches!(self.scope[place].1, Ok(Val::List(_))) =>
+                {
                     let more = match self.eval(more) {
                         Ok(Val::List(more)) => more,
                         Ok(_) => return Some(Err(Failure::no_overload())),

@@ -4,6 +4,7 @@
 use super::failure::{Failure, Outcome};
 use super::time;
 use super::value::Val;
+use crate::schema::gotext;
 use kube_cel::KubeCelExt as _;
 use kube_cel::cel::common::ast::{CallExpr, Expr, IdedExpr};
 use kube_cel::cel::objects::{Key, Map, OptionalValue};
@@ -52,9 +53,38 @@ pub(super) fn call<'a>(
     match catch_unwind(AssertUnwindSafe(|| Value::resolve(&expression, &context))) {
         Ok(Ok(value)) => from_foreign(value),
         Ok(Err(kube_cel::cel::ExecutionError::UndeclaredReference(_))) => Err(Failure::no_overload()),
-        Ok(Err(kube_cel::cel::ExecutionError::FunctionError { message, .. })) => Err(Failure(message)),
+        Ok(Err(kube_cel::cel::ExecutionError::FunctionError { message, .. })) => {
+            Err(Failure(in_real_words(function, message, args)))
+        }
         Ok(Err(error)) => Err(Failure(error.to_string())),
         Err(_) => Err(Failure::new(format!("failed to run function {function}"))),
+    }
+}
+
+/// The message of a failed function, as the real server has it.
+fn in_real_words(function: &str, message: String, args: &[Val<'_>]) -> String {
+    let first = match args.first() {
+        Some(Val::Text(text)) => text.to_string(),
+        _ => String::new(),
+    };
+    if let Some((before, _)) = message.split_once(" out of range for string")
+        && let Some(index) = before.rsplit(' ').next()
+    {
+        return format!("index out of range: {index}");
+    }
+    match function {
+        "min" | "max" if message.contains("empty list") => format!("{function} called on empty list"),
+        "quantity" if first.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => {
+            "unable to parse quantity's suffix".to_owned()
+        }
+        "quantity" => "quantities must match the regular expression \
+                       '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+            .to_owned(),
+        "ip" => format!(
+            "IP Address {0} parse error during conversion from string: ParseAddr({0}): unable to parse IP",
+            gotext::quote(&first)
+        ),
+        _ => message,
     }
 }
 

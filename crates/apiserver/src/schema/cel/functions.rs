@@ -13,18 +13,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Names before a function that belong to it, as `sets` in `sets.contains`.
-const SPACES: [&str; 10] = [
-    "sets",
-    "math",
-    "strings",
-    "base64",
-    "lists",
-    "format",
-    "ip",
-    "cidr",
-    "jsonpatch",
-    "optional",
-];
+pub(super) const SPACES: [&str; 7] = ["sets", "strings", "lists", "format", "ip", "cidr", "optional"];
 
 pub(super) fn call<'p, 'a>(machine: &mut Machine<'p, 'a>, call: &'p CallExpr) -> Outcome<Val<'a>> {
     let name = call.func_name.as_str();
@@ -66,7 +55,12 @@ fn optional<'a>(name: &str, args: &[Val<'a>]) -> Outcome<Val<'a>> {
 
 fn is_zero(value: &Val<'_>) -> bool {
     match value {
-        Val::Null | Val::Bool(false) | Val::Int(0) | Val::Uint(0) | Val::Duration(0) | Val::Optional(None) => true,
+        Val::Null
+        | Val::Bool(false)
+        | Val::Int(0)
+        | Val::Uint(0)
+        | Val::Duration(0)
+        | Val::Optional(None) => true,
         Val::Double(value) => *value == 0.0,
         value => value.size() == Some(0),
     }
@@ -93,9 +87,9 @@ fn member<'a>(name: &str, target: &Val<'a>, args: &[Val<'a>]) -> Outcome<Val<'a>
             .as_ref()
             .map(|value| (**value).clone())
             .ok_or_else(|| Failure::new("optional.none() dereference")),
-        ("orValue", Val::Optional(value), [other]) => {
-            Ok(value.as_ref().map_or_else(|| other.clone(), |value| (**value).clone()))
-        }
+        ("orValue", Val::Optional(value), [other]) => Ok(value
+            .as_ref()
+            .map_or_else(|| other.clone(), |value| (**value).clone())),
         ("or", Val::Optional(value), [other]) => Ok(match value {
             Some(_) => target.clone(),
             None => other.clone(),

@@ -12,10 +12,13 @@ mod foreign;
 mod functions;
 mod names;
 mod number;
+mod places;
 mod program;
 mod rule;
+mod signatures;
 mod special;
 mod time;
+mod types;
 mod value;
 mod walk;
 

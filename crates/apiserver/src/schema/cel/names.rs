@@ -63,7 +63,9 @@ pub(super) fn unescape(name: &str) -> Cow<'_, str> {
 pub(super) fn escape(field: &str) -> Option<String> {
     let first = field.chars().next()?;
     if !(first.is_ascii_alphabetic() || first == '_')
-        || !field.chars().all(|c| c.is_ascii_alphanumeric() || "_.-/".contains(c))
+        || !field
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.-/".contains(c))
     {
         return None;
     }

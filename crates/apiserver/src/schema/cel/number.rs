@@ -54,7 +54,11 @@ pub(super) fn order(a: &Val<'_>, b: &Val<'_>) -> Outcome<Option<Ordering>> {
 /// `+`, `-`, `*`, `/` or `%` of two whole numbers or doubles; none where they are of other types.
 pub(super) fn arithmetic<'a>(operator: char, a: &Val<'a>, b: &Val<'a>) -> Option<Outcome<Val<'a>>> {
     let zero = |operator: char| {
-        Failure::new(if operator == '%' { "modulus by zero" } else { "division by zero" })
+        Failure::new(if operator == '%' {
+            "modulus by zero"
+        } else {
+            "division by zero"
+        })
     };
     Some(match (a, b) {
         (Val::Int(a), Val::Int(b)) => {
@@ -68,7 +72,9 @@ pub(super) fn arithmetic<'a>(operator: char, a: &Val<'a>, b: &Val<'a>) -> Option
                 '/' => a.checked_div(*b),
                 _ => a.checked_rem(*b),
             };
-            result.map(Val::Int).ok_or_else(|| Failure::new("integer overflow"))
+            result
+                .map(Val::Int)
+                .ok_or_else(|| Failure::new("integer overflow"))
         }
         (Val::Uint(a), Val::Uint(b)) => {
             if matches!(operator, '/' | '%') && *b == 0 {

@@ -74,19 +74,31 @@ fn parse(source: &str) -> Result<Program, String> {
                 .collect();
             Err(said.join("\n"))
         }
-        Err(_) => Err(located(source, (1, 1), "Syntax error: the expression cannot be read")),
+        Err(_) => Err(located(
+            source,
+            (1, 1),
+            "Syntax error: the expression cannot be read",
+        )),
     }
 }
 
 /// A message at a line and column, with the line and a mark below the place.
 pub(super) fn located(source: &str, pos: (isize, isize), message: &str) -> String {
-    let line = usize::try_from(pos.0 - 1).ok().and_then(|line| source.lines().nth(line));
+    let line = usize::try_from(pos.0 - 1)
+        .ok()
+        .and_then(|line| source.lines().nth(line));
     let column = usize::try_from(pos.1).unwrap_or(1).max(1);
     let text = line.unwrap_or_default();
+    // Below characters of several bytes stand wide dots.
+    let mut mark = String::new();
+    let mut chars = text.chars().map(|c| c.len_utf8() > 1);
+    for _ in 1..column {
+        mark.push(if chars.next() == Some(true) { '．' } else { '.' });
+    }
+    mark.push(if chars.next() == Some(true) { '＾' } else { '^' });
     format!(
-        "ERROR: <input>:{}:{column}: {message}\n | {text}\n | {}^",
-        pos.0,
-        ".".repeat(column - 1)
+        "ERROR: <input>:{}:{column}: {message}\n | {text}\n | {mark}",
+        pos.0
     )
 }
 
@@ -110,7 +122,9 @@ fn mentions(expr: &IdedExpr, name: &str) -> bool {
         Expr::Ident(there) => there == name,
         Expr::Select(select) => mentions(&select.operand, name),
         Expr::Call(call) => {
-            call.target.as_deref().is_some_and(|target| mentions(target, name))
+            call.target
+                .as_deref()
+                .is_some_and(|target| mentions(target, name))
                 || call.args.iter().any(|arg| mentions(arg, name))
         }
         Expr::List(list) => list.elements.iter().any(|element| mentions(element, name)),

@@ -40,7 +40,12 @@ pub struct Rule {
 impl Rule {
     /// Reads a rule.
     pub fn new(rule: &Value) -> Self {
-        let text = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |key: &str| {
+            rule.get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         Self {
             rule: text("rule"),
             message: text("message"),

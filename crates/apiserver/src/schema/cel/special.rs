@@ -27,8 +27,12 @@ pub(super) fn type_named(name: &str) -> Option<&'static str> {
 
 /// The type that a qualified name means.
 pub(super) fn qualified_type(select: &SelectExpr) -> Option<&'static str> {
-    let Expr::Select(middle) = &select.operand.expr else { return None };
-    let Expr::Ident(first) = &middle.operand.expr else { return None };
+    let Expr::Select(middle) = &select.operand.expr else {
+        return None;
+    };
+    let Expr::Ident(first) = &middle.operand.expr else {
+        return None;
+    };
     match (first.as_str(), middle.field.as_str(), select.field.as_str()) {
         ("google", "protobuf", "Duration") => Some("google.protobuf.Duration"),
         ("google", "protobuf", "Timestamp") => Some("google.protobuf.Timestamp"),
@@ -66,18 +70,17 @@ fn name(expr: &IdedExpr) -> Option<&str> {
 pub(super) fn call<'p, 'a>(machine: &mut Machine<'p, 'a>, call: &'p CallExpr) -> Option<Outcome<Val<'a>>> {
     let target = call.target.as_deref()?;
     match (call.func_name.as_str(), call.args.as_slice()) {
-        ("bind", [variable, init, body]) if name(target) == Some("cel") && !machine.is_bound("cel") => {
-            let variable = name(variable)?;
-            let init = machine.eval(init);
-            Some(machine.with(variable, init, body))
-        }
         ("optMap" | "optFlatMap", [variable, body]) => {
             let variable = name(variable)?;
             Some(match machine.eval(target) {
                 Ok(Val::Optional(None)) => Ok(Val::Optional(None)),
                 Ok(Val::Optional(Some(value))) => {
                     let result = machine.with(variable, Ok((*value).clone()), body);
-                    if call.func_name == "optMap" { result.map(Val::some) } else { result }
+                    if call.func_name == "optMap" {
+                        result.map(Val::some)
+                    } else {
+                        result
+                    }
                 }
                 Ok(_) => Err(Failure::no_overload()),
                 Err(error) => Err(error),

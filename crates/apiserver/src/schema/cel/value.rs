@@ -97,7 +97,9 @@ impl<'a> Val<'a> {
             return if schema.nullable {
                 Ok(Self::Null)
             } else {
-                Err(Failure::new("invalid data, got null for schema with nullable=false"))
+                Err(Failure::new(
+                    "invalid data, got null for schema with nullable=false",
+                ))
             };
         }
         if schema.int_or_string {
@@ -135,12 +137,14 @@ impl<'a> Val<'a> {
                 formats::duration_nanos(text)
                     .ok_or_else(|| Failure::new(format!("Invalid duration {text}")))?,
             ),
-            Some("date") => Self::Time(time::date(text).ok_or_else(|| {
-                Failure::new(format!("Invalid date formatted string {text}"))
-            })?),
-            Some("date-time") => Self::Time(time::date_time(text).ok_or_else(|| {
-                Failure::new(format!("Invalid date-time formatted string {text}"))
-            })?),
+            Some("date") => Self::Time(
+                time::date(text)
+                    .ok_or_else(|| Failure::new(format!("Invalid date formatted string {text}")))?,
+            ),
+            Some("date-time") => Self::Time(
+                time::date_time(text)
+                    .ok_or_else(|| Failure::new(format!("Invalid date-time formatted string {text}")))?,
+            ),
             Some("byte") => Self::Bytes(
                 base64::engine::general_purpose::STANDARD
                     .decode(text)
@@ -190,7 +194,7 @@ impl<'a> Val<'a> {
                 .iter()
                 .find(|(key, _)| matches!(key, Self::Text(text) if text == name))
                 .map(|(_, value)| value.clone())),
-            _ => Err(Failure::no_overload()),
+            _ => Err(Failure::no_key(name)),
         }
     }
 
@@ -340,11 +344,10 @@ impl<'a> Val<'a> {
 }
 
 fn same_keys(keys: &[Arc<str>], item: &Val<'_>, other: &Val<'_>) -> bool {
-    keys.iter().all(|key| {
-        match (item.field(key, false), other.field(key, false)) {
+    keys.iter()
+        .all(|key| match (item.field(key, false), other.field(key, false)) {
             (Ok(Some(a)), Ok(Some(b))) => a.equals(&b),
             (Ok(None), Ok(None)) => true,
             _ => false,
-        }
-    })
+        })
 }

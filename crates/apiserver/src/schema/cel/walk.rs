@@ -55,9 +55,9 @@ impl<'a> Ratchet<'a> {
                 parent: None,
             };
         }
-        let pair = self.current.and_then(|(schema, new, old)| {
-            Some((&**schema.field(name)?, new.get(name)?, old.get(name)?))
-        });
+        let pair = self
+            .current
+            .and_then(|(schema, new, old)| Some((&**schema.field(name)?, new.get(name)?, old.get(name)?)));
         self.below(pair)
     }
 
@@ -210,7 +210,11 @@ fn refusal(rule: &Rule, schema: &Schema, new: &Value, path: &Path, detail: Strin
         Reason::Required => Kind::Required,
         Reason::Duplicate => Kind::Duplicate,
     };
-    let detail = if kind == Kind::Duplicate { String::new() } else { detail };
+    let detail = if kind == Kind::Duplicate {
+        String::new()
+    } else {
+        detail
+    };
     let error = FieldError::new(kind, &path, new, detail);
     if matches!(schema.kind, Some(Type::Object | Type::Array)) {
         error.omitting_value()
