@@ -35,7 +35,7 @@ fn pods_get_what_the_real_server_gives() {
             "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3})
     );
     assert_eq!(container["resources"]["requests"]["cpu"], "1");
-    assert_eq!(pods::quality_of_service(spec), "Burstable");
+    assert_eq!(quality_of_service(spec), "Burstable");
 }
 
 #[test]
