@@ -8,6 +8,7 @@
 pub mod compare;
 mod kubectl;
 pub mod normal;
+pub mod ours;
 mod pick;
 pub mod recording;
 pub mod resource;

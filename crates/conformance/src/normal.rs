@@ -27,7 +27,7 @@ static TOKEN_VOLUME: LazyLock<Regex> = LazyLock::new(|| regex(r"\bkube-api-acces
 static TEMPORARY: LazyLock<Regex> = LazyLock::new(|| regex(r"/tmp/[A-Za-z0-9._/-]+"));
 static VERSION_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(
-        r#"((?:resource ?version|current|resourceVersion)[:=]? |in the precondition \(|in record \(|resourceVersion\\*":\\*")"#,
+        r#"((?i:resource ?version)[\\"]*[:=]\s*[\\"]*|current: |in the precondition \(|in record \()"#,
         r"(\d{1,19})( \(\d+\))?"
     ))
 });
@@ -38,7 +38,10 @@ static AGE: LazyLock<Regex> = LazyLock::new(|| regex(r"^(\d+[smhdy])+$"));
 static AGE_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| regex(r"(^| )(\d+(ms|[smhd]))+( ago)?( |$)"));
 static HASH_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| regex(r" {3,}"));
 static DATE_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} [+-]\d{4}")
+    regex(concat!(
+        r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} [+-]\d{4}",
+        r"|\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d+ [+-]\d{4}"
+    ))
 });
 
 /// Normalises a transcript in place. `namespace` is the scenario's own and becomes `$(ns)`; `sent` is all that was

@@ -16,8 +16,6 @@ use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long one step may take.
-const STEP: Duration = Duration::from_secs(30);
 /// How many scenarios run at once.
 const AT_ONCE: usize = 6;
 
@@ -109,6 +107,10 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.target.patience()
+    }
+
     async fn set_up(&mut self) -> anyhow::Result<()> {
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
@@ -147,7 +149,7 @@ impl<'a> Session<'a> {
             body.to_string(),
             &Options::default(),
         )?;
-        let answer = read(self.target.call(request).await?, Instant::now() + STEP).await?;
+        let answer = read(self.target.call(request).await?, self.deadline()).await?;
         if answer.status != 201 {
             bail!("POST {path} to set up: {} {}", answer.status, answer.body);
         }
@@ -236,16 +238,16 @@ impl<'a> Session<'a> {
         };
         self.sent += &resource.path;
         self.sent += &body;
-        let deadline = Instant::now() + STEP;
+        let until = step
+            .options
+            .until
+            .as_ref()
+            .map(|until| until.filled(&self.variables));
+        let deadline = self.deadline();
         loop {
             let request = self.request(method, &resource.path, content_type, body.clone(), &step.options)?;
             let answer = read(self.target.call(request).await?, deadline).await?;
-            if step
-                .options
-                .until
-                .as_ref()
-                .is_none_or(|until| until.holds(&answer))
-            {
+            if until.as_ref().is_none_or(|until| until.holds(&answer)) {
                 return self.keep(step, answer);
             }
             if Instant::now() > deadline {
@@ -288,7 +290,7 @@ impl<'a> Session<'a> {
         let path = format!("{}{joint}watch=true", resource.path);
         self.sent += &path;
         let request = self.request("GET", &path, "", String::new(), &step.options)?;
-        let deadline = Instant::now() + STEP;
+        let deadline = self.deadline();
         let answer = timeout_at(deadline, self.target.call(request))
             .await
             .context("no answer in time")??;
@@ -296,7 +298,7 @@ impl<'a> Session<'a> {
             return self.keep(step, read(answer, deadline).await?);
         }
         let mut entry = head(&answer);
-        let mut events = Events::new(answer.into_body());
+        let mut events = Events::new(answer.into_body(), self.target.patience());
         if let Some(name) = &step.options.open {
             self.watches.insert(name.clone(), events);
         } else if let Value::Object(read) = events.read(step.options.events).await? {
@@ -307,6 +309,17 @@ impl<'a> Session<'a> {
 }
 
 impl Until {
+    fn filled(&self, variables: &Variables) -> Self {
+        match self {
+            Self::Status(status) => Self::Status(*status),
+            Self::Values(values) => {
+                let fill =
+                    |(path, value): (&String, &Value)| (variables.fill(path), variables.fill_value(value));
+                Self::Values(values.iter().map(fill).collect())
+            }
+        }
+    }
+
     fn holds(&self, answer: &Answer) -> bool {
         match self {
             Self::Status(status) => answer.status == *status,
@@ -359,13 +372,15 @@ async fn read(answer: Response<Body>, deadline: Instant) -> anyhow::Result<Answe
 
 /// The events of an open watch: a line of JSON each.
 struct Events {
+    patience: Duration,
     body: Body,
     unread: Vec<u8>,
 }
 
 impl Events {
-    fn new(body: Body) -> Self {
+    fn new(body: Body, patience: Duration) -> Self {
         Self {
+            patience,
             body,
             unread: Vec::new(),
         }
@@ -373,7 +388,7 @@ impl Events {
 
     /// Reads `count` events, or until the server closes the stream.
     async fn read(&mut self, count: Option<usize>) -> anyhow::Result<Value> {
-        let deadline = Instant::now() + STEP;
+        let deadline = Instant::now() + self.patience;
         let mut events = Vec::new();
         loop {
             while let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {

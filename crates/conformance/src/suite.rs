@@ -141,15 +141,17 @@ impl Suite {
         recording::save(&self.folder.join("recordings"), transcripts, all)
     }
 
-    /// Writes the list of scenarios that fail.
+    /// Writes the list of scenarios that fail; of those that `report` says nothing about, it stays as it is.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save_pending(&self, failed: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
+    pub fn save_pending(&self, report: &Report) -> anyhow::Result<()> {
         let mut text =
             "# Scenarios that the in-process server does not pass yet; the aim is an empty list.\n"
                 .to_owned();
-        for id in failed {
+        let kept = self.pending.iter().filter(|id| !report.passed.contains(*id));
+        let ids: BTreeSet<_> = report.failed.keys().chain(kept).collect();
+        for id in ids {
             writeln!(text, "{id}")?;
         }
         fs::write(self.folder.join("pending.txt"), text).context("failed to write pending.txt")

@@ -5,11 +5,12 @@ use bytes::Bytes;
 use clusterwright_testkit::ControlPlane;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper_util::rt::TokioIo;
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{
@@ -22,7 +23,7 @@ use tokio_rustls::{
 };
 
 /// The body of an answer, which may be an endless stream.
-pub type Body = BoxBody<Bytes, anyhow::Error>;
+pub type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
 
 /// A server that answers plain HTTP.
 pub trait Target: Send + Sync {
@@ -34,6 +35,9 @@ pub trait Target: Send + Sync {
 
     /// A kubeconfig of the administrator, where the server can be reached by TLS.
     fn kubeconfig(&self) -> Option<PathBuf>;
+
+    /// How long a step may take, waiting for what happens by and by included.
+    fn patience(&self) -> Duration;
 }
 
 /// A real etcd and kube-apiserver.
@@ -112,7 +116,7 @@ impl Real {
                 let _alive = &sender;
                 anyhow::Error::new(error)
             })
-            .boxed()
+            .boxed_unsync()
         }))
     }
 }
@@ -128,5 +132,10 @@ impl Target for Real {
 
     fn kubeconfig(&self) -> Option<PathBuf> {
         Some(self.kubeconfig.clone())
+    }
+
+    fn patience(&self) -> Duration {
+        // The garbage collector looks for new kinds every 30 s, and a start of kubectl may find the machine busy.
+        Duration::from_secs(100)
     }
 }

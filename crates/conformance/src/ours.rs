@@ -1,0 +1,83 @@
+//! The in-process API server as a target: plain requests without a socket, kubectl by TLS.
+
+use crate::target::{Body, Target};
+use anyhow::Context;
+use bytes::Bytes;
+use clusterwright_apiserver::{ApiServer, ApiService, Serving, User};
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// The administrator's bearer token.
+const TOKEN: &str = "conformance-admin";
+
+/// Our server, and its listener where kubectl is to reach it.
+pub struct Ours {
+    service: ApiService,
+    listener: Option<(Serving, TempDir)>,
+}
+
+impl Ours {
+    /// Starts the server; with `listen`, on a loopback port too.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start(listen: bool) -> anyhow::Result<Self> {
+        // The same user as the real server's administrator.
+        let admin = User {
+            uid: "admin".to_owned(),
+            ..User::new("admin", ["system:masters"])
+        };
+        let server = ApiServer::builder().token(TOKEN, admin).build();
+        let service = server.service_as(User::anonymous());
+        let listener = if listen {
+            let serving = server
+                .serve((Ipv4Addr::LOCALHOST, 0).into())
+                .await
+                .context("failed to listen")?;
+            let folder = tempfile::tempdir()?;
+            std::fs::write(folder.path().join("ca.crt"), serving.ca_pem())?;
+            std::fs::write(folder.path().join("kubeconfig"), kubeconfig(&serving.url()))?;
+            Some((serving, folder))
+        } else {
+            None
+        };
+        Ok(Self { service, listener })
+    }
+}
+
+fn kubeconfig(url: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: ours\n\
+         clusters:\n- name: ours\n  cluster:\n    server: {url}\n    certificate-authority: ca.crt\n\
+         contexts:\n- name: ours\n  context:\n    cluster: ours\n    user: ours\n\
+         users:\n- name: ours\n  user:\n    token: {TOKEN}\n"
+    )
+}
+
+impl Target for Ours {
+    fn call(&self, request: Request<Full<Bytes>>) -> BoxFuture<'_, anyhow::Result<Response<Body>>> {
+        let service = self.service.clone();
+        Box::pin(async move {
+            let answer = service.oneshot(request).await?;
+            Ok(answer.map(|body| body.map_err(anyhow::Error::new).boxed_unsync()))
+        })
+    }
+
+    fn token(&self) -> &'static str {
+        TOKEN
+    }
+
+    fn kubeconfig(&self) -> Option<PathBuf> {
+        self.listener
+            .as_ref()
+            .map(|(_, folder)| folder.path().join("kubeconfig"))
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(8)
+    }
+}
