@@ -44,6 +44,13 @@ pub fn transcripts(
         let mut differences = Vec::new();
         compare("$", one, two, &mut differences);
         differences.retain(|difference| !known(difference));
+        // How the request ended explains the rest.
+        differences.sort_by_key(|difference| {
+            !matches!(
+                difference.path.as_str(),
+                "$.status" | "$.error" | "$.body.message"
+            )
+        });
         let text = one.or(two).unwrap_or(&null)["step"]
             .as_str()
             .unwrap_or_default()

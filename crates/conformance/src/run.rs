@@ -72,7 +72,7 @@ struct Session<'a> {
     variables: Variables,
     watches: BTreeMap<String, Events>,
     calls: kubectl::Calls,
-    /// All that was sent, so that normalising can tell what the server made from what it was given.
+    /// All that the scenario sends, so that normalising can tell what the server made from what it was given.
     sent: String,
 }
 
@@ -103,7 +103,7 @@ impl<'a> Session<'a> {
             variables,
             watches: BTreeMap::new(),
             calls,
-            sent: String::new(),
+            sent: scenario.written(),
         }
     }
 
@@ -209,7 +209,6 @@ impl<'a> Session<'a> {
                     Value::String(text) => text,
                     value => value.to_string(),
                 };
-                self.sent += &input;
                 let kubeconfig = self.target.kubeconfig().context("the target has no kubeconfig")?;
                 self.calls.call(&kubeconfig, &what, input, &step.options).await
             }
@@ -236,8 +235,6 @@ impl<'a> Session<'a> {
             Value::String(text) => text,
             value => value.to_string(),
         };
-        self.sent += &resource.path;
-        self.sent += &body;
         let until = step
             .options
             .until
@@ -288,7 +285,6 @@ impl<'a> Session<'a> {
         let resource = expand(what, &self.namespace, &self.group);
         let joint = if resource.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{joint}watch=true", resource.path);
-        self.sent += &path;
         let request = self.request("GET", &path, "", String::new(), &step.options)?;
         let deadline = self.deadline();
         let answer = timeout_at(deadline, self.target.call(request))

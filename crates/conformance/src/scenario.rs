@@ -211,6 +211,16 @@ impl Scenario {
         self.steps.len() >= 3 || self.steps.iter().any(|step| step.verb == Verb::Watch)
     }
 
+    /// All paths and bodies as they are written, without what earlier answers put in.
+    pub fn written(&self) -> String {
+        let steps = self
+            .steps
+            .iter()
+            .map(|step| format!("{} {} {}\n", step.what, step.body, step.options.with));
+        let bodies = self.bodies.values().map(Value::to_string);
+        steps.chain(bodies).collect()
+    }
+
     fn with_kubectl(self) -> Vec<Self> {
         if !self.steps.iter().any(|step| step.verb == Verb::Kubectl) {
             return vec![self];

@@ -35,9 +35,9 @@ pub struct Suite {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
-    /// The id of a scenario, or its beginning followed by `*`.
+    /// The scenarios' ids; `*` stands for any text.
     scenarios: String,
-    /// The beginning of the place in a step, such as `$.body.metadata`.
+    /// The places in a step, such as `$.body.metadata`; `*` stands for any text.
     at: String,
     /// Why.
     reason: String,
@@ -160,11 +160,20 @@ impl Suite {
 
 impl Known {
     fn covers(&self, id: &str, path: &str) -> bool {
-        let scenario = self
-            .scenarios
-            .strip_suffix('*')
-            .map_or(id == self.scenarios, |start| id.starts_with(start));
-        scenario && path.starts_with(&self.at)
+        matches(&self.scenarios, id) && matches(&self.at, path)
+    }
+}
+
+/// Whether a pattern with `*` covers a whole text.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, rest)) => text.strip_prefix(start).is_some_and(|text| {
+            text.char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .any(|at| matches(rest, &text[at..]))
+        }),
     }
 }
 
@@ -209,4 +218,18 @@ pub fn transcripts_json(
 
 fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        assert!(matches("tables/*", "tables/of-pods"));
+        assert!(matches("$.body.columns[*].x", "$.body.columns[12].x"));
+        assert!(!matches("$.body.columns[*].x", "$.body.columns[12].xy"));
+        assert!(!matches("tables/of", "tables/of-pods"));
+        assert!(matches("*", ""));
+    }
 }
