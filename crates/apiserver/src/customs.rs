@@ -1,22 +1,172 @@
 //! Custom resource definitions at work: what is served because of them, and what goes with them.
+//!
+//! The real server leaves this to controllers inside it. Here it is done in the wake of the write that calls for it,
+//! as the same updates one by one, so that a client that was answered finds it done.
 
+use crate::crd;
+use crate::metadata::rules;
+use crate::registry::Served;
 use crate::resource::Resource;
 use crate::server::Inner;
+use crate::store::{At, Entry, encode};
 use serde_json::Value;
 use std::sync::Arc;
 
+const GROUP: &str = "apiextensions.k8s.io";
+const PLURAL: &str = "customresourcedefinitions";
+
+/// Whether these are the definitions themselves.
 pub(crate) fn is_definition(resource: &Resource) -> bool {
-    &*resource.group == "apiextensions.k8s.io" && &*resource.plural == "customresourcedefinitions"
+    &*resource.group == GROUP && &*resource.plural == PLURAL
 }
 
-pub(crate) fn settle(_: &Arc<Inner>, _: &Value, _: bool) {}
-
-pub(crate) fn is_terminating(_: &Inner, _: &Resource) -> bool {
-    false
+fn definitions(inner: &Inner) -> Option<Arc<Served>> {
+    inner.registry.table().find(GROUP, "v1", PLURAL).cloned()
 }
 
-pub(crate) fn object_gone(_: &Arc<Inner>, _: &Resource) {}
+fn group_and_plural(definition: &Value) -> (&str, &str) {
+    (
+        definition["spec"]["group"].as_str().unwrap_or_default(),
+        definition["spec"]["names"]["plural"].as_str().unwrap_or_default(),
+    )
+}
 
-pub(crate) fn begin_deletion(_: &mut Value, _: &Inner) {}
+/// Does what follows from a definition that was written or removed.
+pub(crate) fn settle(inner: &Arc<Inner>, definition: &Value, removed: bool) {
+    let (group, plural) = group_and_plural(definition);
+    if removed {
+        withdraw(inner, group, plural);
+    }
+    let Some(served) = definitions(inner) else { return };
+    let own = rules::text(definition, "name");
+    if !removed {
+        advance(inner, &served, own);
+    }
+    // Names that were taken may be free now, and the other way round.
+    for (key, entry) in all(&served) {
+        if &*key != own && entry.value()["spec"]["group"] == group {
+            advance(inner, &served, &key);
+        }
+    }
+}
 
-pub(crate) fn convert(_: &mut Value, _: &Resource) {}
+fn all(served: &Served) -> Vec<(Arc<str>, Arc<Entry>)> {
+    served
+        .shelf
+        .list("", "", At::Now)
+        .map(|listing| listing.items)
+        .unwrap_or_default()
+}
+
+/// Takes the steps that a definition has before it, one update each.
+fn advance(inner: &Arc<Inner>, served: &Served, name: &str) {
+    while let Some(entry) = served.shelf.get(name) {
+        let definition = entry.value();
+        publish(inner, &definition);
+        if clean(inner, served, &entry, &definition) {
+            continue;
+        }
+        let everything: Vec<Value> = all(served).iter().map(|(_, entry)| entry.value()).collect();
+        let Some(next) = crd::next_status(&definition, &everything, &inner.clock) else {
+            return;
+        };
+        let draft = encode(&next, served.form);
+        if draft.same(&entry) {
+            return;
+        }
+        // Where somebody came between, the next round sees what they wrote.
+        let _ = served.shelf.put(name, Some(entry.version), &draft);
+    }
+}
+
+/// Serves what an established definition defines.
+fn publish(inner: &Inner, definition: &Value) {
+    let (group, plural) = group_and_plural(definition);
+    if !crd::is_established(definition) {
+        return;
+    }
+    let table = inner.registry.table();
+    let current = table.any_version(group, plural);
+    let same = current
+        .and_then(|served| served.resource.custom.as_ref())
+        .is_some_and(|custom| {
+            custom.definition["spec"] == definition["spec"]
+                && custom.definition["status"]["acceptedNames"] == definition["status"]["acceptedNames"]
+                && rules::text(&custom.definition, "uid") == rules::text(definition, "uid")
+        });
+    if !same {
+        let resources = crd::resources_of(definition);
+        inner.registry.replace(&inner.store, group, plural, resources);
+    }
+}
+
+fn withdraw(inner: &Inner, group: &str, plural: &str) {
+    let shelf = inner.store.shelf(&group.into(), &plural.into());
+    inner.registry.replace(&inner.store, group, plural, Vec::new());
+    shelf.drop_watchers();
+}
+
+/// Deletes the objects of a definition that is on its way out; whether that changed the definition.
+fn clean(inner: &Arc<Inner>, served: &Served, entry: &Entry, definition: &Value) -> bool {
+    if !rules::is_deleting(definition) || !rules::finalizers(definition).contains(&crd::FINALIZER) {
+        return false;
+    }
+    let (group, plural) = group_and_plural(definition);
+    let mut next = definition.clone();
+    let table = inner.registry.table();
+    if let Some(custom) = table.any_version(group, plural) {
+        for (key, _) in all(custom) {
+            crate::handlers::delete_for_good(inner, custom, &key);
+        }
+        if custom.shelf.any("") {
+            crd::deletion_in_progress(&mut next, &inner.clock);
+            let draft = encode(&next, served.form);
+            return !draft.same(entry)
+                && served
+                    .shelf
+                    .put(rules::text(definition, "name"), Some(entry.version), &draft)
+                    .is_ok();
+        }
+    }
+    crd::finish_deletion(&mut next, &inner.clock);
+    let name = rules::text(definition, "name");
+    let draft = encode(&next, served.form);
+    let Ok(stored) = served.shelf.put(name, Some(entry.version), &draft) else {
+        return true;
+    };
+    if rules::finalizers(&next).is_empty() && served.shelf.remove(name, stored.version, &draft).is_ok() {
+        settle(inner, definition, true);
+    }
+    true
+}
+
+/// Whether objects may no longer be made because their definition is on its way out.
+pub(crate) fn is_terminating(inner: &Inner, resource: &Resource) -> bool {
+    let Some(served) = resource.custom.as_ref().and(definitions(inner)) else {
+        return false;
+    };
+    let name = format!("{}.{}", resource.plural, resource.group);
+    served
+        .shelf
+        .get(&name)
+        .is_some_and(|entry| entry.contains("deletionTimestamp") && rules::is_deleting(&entry.value()))
+}
+
+/// Looks after a definition whose object is gone.
+pub(crate) fn object_gone(inner: &Arc<Inner>, resource: &Resource) {
+    if is_terminating(inner, resource)
+        && let Some(served) = definitions(inner)
+    {
+        advance(inner, &served, &format!("{}.{}", resource.plural, resource.group));
+    }
+}
+
+/// Marks a definition for its end.
+pub(crate) fn begin_deletion(definition: &mut Value, inner: &Inner) {
+    crd::begin_deletion(definition, &inner.clock);
+}
+
+/// Turns an object that was stored in another version into this one.
+pub(crate) fn convert(object: &mut Value, resource: &Resource) {
+    crd::convert(object, resource);
+}

@@ -8,6 +8,7 @@
 pub mod apply;
 mod auth;
 pub mod builtin;
+pub mod crd;
 mod customs;
 pub mod discovery;
 pub mod faults;
@@ -15,6 +16,7 @@ pub mod field;
 mod handlers;
 mod metadata;
 mod namespaces;
+pub mod openapi;
 mod patch;
 pub mod record;
 mod registry;
@@ -26,6 +28,7 @@ mod serve;
 mod server;
 pub mod status;
 mod store;
+pub mod table;
 
 pub use auth::User;
 pub use response::{Body, Cut};

@@ -7,7 +7,6 @@ use crate::server::Inner;
 use crate::status::{ApiError, ApiResult};
 use crate::store::encode;
 use clusterwright_clock::Clock;
-use http::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -118,16 +117,4 @@ pub(crate) fn is_finalized(namespace: &Value) -> bool {
     namespace["spec"]["finalizers"]
         .as_array()
         .is_none_or(Vec::is_empty)
-}
-
-/// 409 for a namespace that still holds something.
-pub(crate) fn still_holds(name: &str) -> ApiError {
-    let mut error = ApiError::conflict(
-        "",
-        "namespaces",
-        name,
-        "The system is ensuring all content is removed from this namespace.  Upon completion, this namespace will automatically be purged by the system.",
-    );
-    error.code = StatusCode::CONFLICT;
-    error
 }

@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,8 @@ pub(crate) struct Inner {
     pub(crate) faults: Faults,
     pub(crate) record: Record,
     pub(crate) tokens: Tokens,
+    /// The folder of the published OpenAPI documents, for descriptions.
+    pub(crate) documents: Option<PathBuf>,
 }
 
 /// An API server in this process. Clones are the same server.
@@ -44,6 +47,7 @@ pub struct Builder {
     clock: Option<Clock>,
     tokens: Tokens,
     history: Option<usize>,
+    documents: Option<PathBuf>,
 }
 
 impl Builder {
@@ -69,6 +73,14 @@ impl Builder {
         self
     }
 
+    /// The folder of the OpenAPI v3 documents that Kubernetes publishes (`api/openapi-spec/v3`), out of which
+    /// `kubectl explain` gets its descriptions. Default: none; structure is explained without.
+    #[must_use]
+    pub fn documents(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.documents = Some(folder.into());
+        self
+    }
+
     /// Makes the server. It holds the namespaces that every cluster starts with, and nothing else.
     #[must_use]
     pub fn build(self) -> ApiServer {
@@ -85,6 +97,7 @@ impl Builder {
             faults: Faults::default(),
             record: Record::default(),
             tokens: self.tokens,
+            documents: self.documents,
         });
         inner.registry.add(&inner.store, crate::builtin::resources());
         namespaces::create_initial(&inner);

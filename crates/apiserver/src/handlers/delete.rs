@@ -80,7 +80,7 @@ fn success(cx: &Context<'_>, name: &str, uid: &str) -> Value {
 }
 
 /// What came of a deletion.
-struct Deletion {
+pub(super) struct Deletion {
     /// Whether the object is gone rather than on its way.
     gone: bool,
     uid: String,
@@ -100,7 +100,8 @@ enum Step {
     MarkAndRemove(Value),
 }
 
-fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptions) -> ApiResult<Deletion> {
+/// Deletes one object.
+pub(super) fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptions) -> ApiResult<Deletion> {
     let resource = &cx.served.resource;
     let returns = resource.strategy.returns_deleted_object();
     loop {
@@ -167,7 +168,8 @@ fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptions) -> ApiR
     }
 }
 
-fn preconditions(cx: &Context<'_>, live: &Value, options: &DeleteOptions) -> ApiResult<()> {
+/// Refuses a deletion that is for another object than the one that is there.
+pub(super) fn preconditions(cx: &Context<'_>, live: &Value, options: &DeleteOptions) -> ApiResult<()> {
     let kind = &cx.served.resource.kind;
     let name = rules::text(live, "name");
     let uid = rules::text(live, "uid");
@@ -365,20 +367,4 @@ pub(crate) fn delete_for_good(inner: &Arc<Inner>, served: &Served, key: &str) {
             return;
         }
     }
-}
-
-/// POST of an eviction: a deletion with the options that the eviction carries.
-pub(super) fn evict(cx: &Context<'_>) -> ApiResult<Response<Body>> {
-    let format = media::content_type(&cx.request.parts.headers)?;
-    let decoded = body::decode(&cx.request.body, format).map_err(|error| {
-        ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
-    })?;
-    let options = match decoded.value.get("deleteOptions") {
-        Some(options) if options.is_object() => options::delete_options(&cx.request.query, Some(options))?,
-        _ => options::delete_options(&cx.request.query, None)?,
-    };
-    one(cx, &cx.path.key(), &cx.path.name, &options)?;
-    let answer =
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(response::json(StatusCode::CREATED, &answer))
 }

@@ -4,6 +4,7 @@ mod create;
 mod decode;
 mod delete;
 mod patch;
+mod pods;
 mod read;
 mod render;
 mod reviews;
@@ -269,7 +270,8 @@ fn route(cx: &Context<'_>) -> ApiResult<Response<Body>> {
         (_, "get") => read::get(cx),
         (_, "update") => update::update(cx),
         (_, "patch") => patch::patch(cx),
-        ("eviction" | "binding" | "token", "create") => reviews::create_subresource(cx),
+        ("eviction", "create") => pods::evict(cx),
+        ("binding", "create") => pods::bind(cx),
         _ => Err(not_allowed()),
     }
 }

@@ -3,12 +3,13 @@
 use super::Context;
 use super::read::Found;
 use super::write::{self, Written};
-use crate::registry::{Served, Table};
+use crate::registry::Served;
 use crate::request::media::{Format, Transform, not_acceptable};
 use crate::resource::Resource;
 use crate::response::{self, Body};
 use crate::status::{ApiError, ApiResult};
 use crate::store::Entry;
+use crate::table;
 use bytes::Bytes;
 use clusterwright_clock::Clock;
 use http::header::HeaderValue;
@@ -165,30 +166,17 @@ pub(super) fn table_of(
     clock: Clock,
     headers: bool,
 ) -> Value {
-    let _ = (clock, headers, resource);
-    let rows: Vec<Value> = objects
-        .iter()
-        .map(|object| {
-            let mut row =
-                json!({"cells": [object["metadata"]["name"], object["metadata"]["creationTimestamp"]]});
-            match include {
-                "None" => {}
-                "Object" => row["object"] = object.clone(),
-                _ => row["object"] = metadata_only(object, version),
-            }
-            row
-        })
-        .collect();
-    json!({
-        "kind": "Table",
-        "apiVersion": format!("meta.k8s.io/{version}"),
-        "metadata": metadata,
-        "columnDefinitions": [
-            {"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0},
-            {"name": "Created At", "type": "date", "format": "", "description": "", "priority": 0},
-        ],
-        "rows": rows,
-    })
+    table::render(
+        resource,
+        objects,
+        &table::Options {
+            version,
+            include: table::Include::from_query(include),
+            headers,
+            metadata,
+            now: clock.now(),
+        },
+    )
 }
 
 /// The metadata of an object as an object of its own.
@@ -202,7 +190,6 @@ pub(super) fn metadata_only(object: &Value, version: &str) -> Value {
 
 /// A list written piece by piece out of the stored encodings.
 struct Pieces {
-    table: Arc<Table>,
     served: Arc<Served>,
     items: std::vec::IntoIter<(Arc<str>, Arc<Entry>)>,
     ready: Vec<u8>,
@@ -219,7 +206,6 @@ impl Pieces {
             resource.api_version()
         );
         Self {
-            table: cx.table.clone(),
             served: cx.served.clone(),
             items: found.items.into_iter(),
             ready: ready.into_bytes(),

@@ -2,12 +2,12 @@
 //!
 //! This server authorizes everything, and its reviews say so.
 
-use super::{Context, decode, not_allowed, render};
+use super::{Context, decode, render};
 use crate::auth::User;
 use crate::request::options;
 use crate::resource::Resource;
 use crate::response::Body;
-use crate::status::{ApiError, ApiResult};
+use crate::status::ApiResult;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -56,15 +56,4 @@ fn user_info(user: &User) -> Value {
         info.insert("extra".to_owned(), json!(user.extra));
     }
     Value::Object(info)
-}
-
-/// POST to a subresource.
-pub(super) fn create_subresource(cx: &Context<'_>) -> ApiResult<Response<Body>> {
-    if cx.served.shelf.get(&cx.path.key()).is_none() {
-        return Err(cx.not_found());
-    }
-    match &*cx.path.subresource {
-        "eviction" => super::delete::evict(cx),
-        _ => Err::<_, ApiError>(not_allowed()),
-    }
 }

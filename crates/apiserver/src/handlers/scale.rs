@@ -28,6 +28,13 @@ pub(super) fn scale(cx: &Context<'_>) -> ApiResult<Response<Body>> {
                 .get(&cx.path.key())
                 .ok_or_else(|| cx.not_found())?;
             let parent = write::load(&cx.served, &entry);
+            let replicas = at(&parent, &paths.spec_replicas);
+            if cx.served.resource.custom.is_some() && replicas.is_null() {
+                return Err(ApiError::internal(format!(
+                    "the spec replicas field {:?} does not exist",
+                    paths.spec_replicas
+                )));
+            }
             render::value(cx, StatusCode::OK, &of(cx, &parent, &paths))
         }
         "update" => {
@@ -108,7 +115,7 @@ fn of(cx: &Context<'_>, parent: &Value, paths: &ScalePaths) -> Value {
 }
 
 /// A label selector as text: of a map of labels, or with `matchLabels` and `matchExpressions`.
-fn selector_text(selector: &Value) -> String {
+pub(super) fn selector_text(selector: &Value) -> String {
     let empty = Map::new();
     let map = selector.as_object().unwrap_or(&empty);
     let structured = map.contains_key("matchLabels") || map.contains_key("matchExpressions");
@@ -224,7 +231,8 @@ fn judge(cx: &Context<'_>, scale: &Value) -> ApiResult<()> {
         )));
     }
     let replicas = &scale["spec"]["replicas"];
-    if replicas.as_i64().is_some_and(|n| n < 0) {
+    // Of custom resources, the strategy judges the parent.
+    if cx.served.resource.custom.is_none() && replicas.as_i64().is_some_and(|n| n < 0) {
         let error = FieldError::invalid(
             &Path::new("spec").child("replicas"),
             replicas,

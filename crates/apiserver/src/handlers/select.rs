@@ -2,7 +2,7 @@
 
 use super::{Context, write};
 use crate::metadata::selectors::{Fields, Labels};
-use crate::registry::{Served, Table};
+use crate::registry::Served;
 use crate::request::options::ListOptions;
 use crate::request::path::key;
 use crate::status::{ApiError, ApiResult};
@@ -22,7 +22,6 @@ pub(super) struct Selection {
     labels: Labels,
     /// Terms that need the object's content.
     fields: Fields,
-    table: Arc<Table>,
     served: Arc<Served>,
 }
 
@@ -90,7 +89,6 @@ impl Selection {
             exact,
             labels,
             fields,
-            table: cx.table.clone(),
             served: cx.served.clone(),
         })
     }

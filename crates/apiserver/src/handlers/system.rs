@@ -1,7 +1,7 @@
 //! Paths that name no resource: version, health, discovery and OpenAPI.
 
 use super::{Request, no_such_resource, not_found_page};
-use crate::discovery;
+use crate::{discovery, openapi};
 use crate::resource::Resource;
 use crate::response::{self, Body};
 use crate::server::Inner;
@@ -46,6 +46,10 @@ fn header<'a>(request: &'a Request, name: HeaderName) -> &'a str {
 fn discover(inner: &Arc<Inner>, request: &Request, path: &str) -> Response<Body> {
     let table = inner.registry.table();
     let resources: Vec<Arc<Resource>> = table.all.iter().map(|served| served.resource.clone()).collect();
+    let query = request.parts.uri.query().unwrap_or_default();
+    if let Some(answer) = openapi::answer(path, query, &resources, inner.documents.as_deref()) {
+        return answer.map(Body::whole);
+    }
     let accept = header(request, ACCEPT);
     let address = header(request, HOST);
     let Some(answer) = discovery::answer(path, accept, &resources, address) else {

@@ -4,7 +4,7 @@ use super::read::{bad_version, parse_version};
 use super::render;
 use super::select::Selection;
 use super::{Context, write};
-use crate::registry::{Served, Table};
+use crate::registry::Served;
 use crate::request::media::Transform;
 use crate::request::options;
 use crate::response::{self, Body, Cut};
@@ -50,7 +50,6 @@ pub(super) fn watch(cx: &Context<'_>) -> ApiResult<Response<Body>> {
         Duration::from_secs,
     );
     let view = View {
-        table: cx.table.clone(),
         served: cx.served.clone(),
         transform: cx.accepted.transform,
         version: cx.accepted.version.clone(),
@@ -121,7 +120,6 @@ fn write_event(out: &mut Vec<u8>, kind: &str, object: &[u8]) {
 
 /// How a watcher wants to see objects.
 struct View {
-    table: Arc<Table>,
     served: Arc<Served>,
     transform: Transform,
     version: String,

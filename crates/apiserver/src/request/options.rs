@@ -98,7 +98,6 @@ pub(crate) struct ListOptions {
     pub(crate) continue_token: String,
     pub(crate) version: String,
     pub(crate) matching: Match,
-    pub(crate) watch: bool,
     pub(crate) bookmarks: bool,
     pub(crate) initial_events: Option<bool>,
     pub(crate) timeout_seconds: Option<u64>,
@@ -192,7 +191,6 @@ pub(crate) fn list_options(query: &Query, watch: bool) -> ApiResult<ListOptions>
             _ => Match::Unset,
         },
         version,
-        watch,
         bookmarks,
         initial_events,
         timeout_seconds: timeout
