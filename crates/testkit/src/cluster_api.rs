@@ -27,7 +27,7 @@ impl ClusterApi {
             let client = control_plane.client().clone();
             control_plane
                 .nursery()
-                .wait_for("kube-apiserver", Duration::from_secs(60), || {
+                .wait_for("kube-apiserver", Duration::from_mins(1), || {
                     let crd = client
                         .send("GET", &path, "", "")
                         .map_err(|error| error.to_string())?;
@@ -66,7 +66,7 @@ impl ClusterApi {
         ];
         let nursery = control_plane.nursery();
         nursery.spawn(NAME, program, flags, &env)?;
-        nursery.wait_for(NAME, Duration::from_secs(120), || ready(&health))?;
+        nursery.wait_for(NAME, Duration::from_mins(2), || ready(&health))?;
         Ok(Self { _started: () })
     }
 }

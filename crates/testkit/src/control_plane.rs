@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How long a component may take to get ready; a start on a busy machine takes many times the usual 3 s.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a control plane is started with.
 #[derive(Clone, Debug, Default)]
@@ -84,16 +84,17 @@ impl Builder {
         let authority = Authority::new()?;
         let (ca, serving) = (authority.certificate(), authority.serving()?);
         let service_accounts = authority.serving()?;
-        let mut tokens = format!("{ADMIN},admin,admin,\"system:masters\"\n");
-        for (token, name, groups) in &self.users {
-            tokens.push_str(&format!("{token},{name},{name},\"{}\"\n", groups.join(",")));
-        }
+        let mut tokens = vec![format!("{ADMIN},admin,admin,\"system:masters\"")];
+        let line = |(token, name, groups): &(String, String, Vec<String>)| {
+            format!("{token},{name},{name},\"{}\"", groups.join(","))
+        };
+        tokens.extend(self.users.iter().map(line));
         let ca_file = nursery.write("ca.crt", &ca)?;
         let certificate = nursery.write("serving.crt", serving.certificate)?;
         let key = nursery.write("serving.key", serving.key)?;
         let signing_key = nursery.write("sa.key", service_accounts.key)?;
         let verifying_key = nursery.write("sa.crt", service_accounts.certificate)?;
-        let tokens = nursery.write("tokens.csv", tokens)?;
+        let tokens = nursery.write("tokens.csv", tokens.join("\n"))?;
 
         let port = free_port()?;
         let mut flags = vec![

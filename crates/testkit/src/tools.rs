@@ -141,10 +141,9 @@ impl Places {
         if cached.exists() {
             return Ok(cached);
         }
-        let foreign = self.folders.iter().map(|folder| folder.join(name));
+        let mut foreign = self.folders.iter().map(|folder| folder.join(name));
         foreign
-            .filter(|path| says_version(path, pin))
-            .next()
+            .find(|path| says_version(path, pin))
             .ok_or_else(|| Missing {
                 name: name.to_owned(),
                 version: pin.version.clone(),

@@ -1,6 +1,6 @@
 //! The harness with the real components.
 
-use clusterwright_testkit::{ControlPlane, KubeconfigUser, require, tools};
+use clusterwright_testkit::{ClusterApi, ControlPlane, KubeconfigUser, require, tools};
 use std::process::Command;
 
 #[test]
@@ -85,4 +85,37 @@ fn a_flag_that_is_not_one_is_told_with_the_log() {
     let result = ControlPlane::builder().api_server_flag("--no-such-flag").start();
     let error = result.map(drop).unwrap_err().to_string();
     assert!(error.contains("no-such-flag"), "{error}");
+}
+
+#[test]
+fn the_cluster_api_core_manager_works_on_it() {
+    for name in ["etcd", "kube-apiserver", "cluster-api-core", "cluster-api-crds"] {
+        require!(tools::find(name));
+    }
+    let mut control_plane = ControlPlane::builder().start().unwrap();
+    ClusterApi::start(&mut control_plane).unwrap();
+    let path = "/apis/cluster.x-k8s.io/v1beta2/namespaces/default/clusters";
+    let cluster = r#"{"apiVersion":"cluster.x-k8s.io/v1beta2","kind":"Cluster","metadata":{"name":"a"},
+        "spec":{"controlPlaneEndpoint":{"host":"127.0.0.1","port":6443},
+        "infrastructureRef":{"apiGroup":"infrastructure.cluster.x-k8s.io","kind":"None","name":"a"}}}"#;
+    control_plane
+        .client()
+        .expect("POST", path, "application/json", cluster)
+        .unwrap();
+    let start = std::time::Instant::now();
+    let read = || {
+        control_plane
+            .client()
+            .send("GET", &format!("{path}/a"), "", "")
+            .unwrap()
+            .body
+    };
+    while !read().contains("cluster.cluster.x-k8s.io") {
+        assert!(
+            start.elapsed().as_secs() < 60,
+            "the manager did not look at the Cluster: {}",
+            read()
+        );
+        std::thread::yield_now();
+    }
 }
