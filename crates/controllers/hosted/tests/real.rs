@@ -2,25 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
 
-#[path = "common/mod.rs"]
 mod common;
 
 use std::time::Duration;
 
 use clusterwright_clock::Clock;
 use clusterwright_testkit::{ControlPlane, require, tools};
-use common::harness::{Bench, NAMESPACE};
+use common::harness::{Bench, NAMESPACE, connect};
 use common::scenarios;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::DeleteParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
-
-async fn client(control_plane: &ControlPlane) -> Client {
-    let kubeconfig = Kubeconfig::read_from(control_plane.kubeconfig()).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    Client::try_from(config).unwrap()
-}
+use kube::Api;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scenarios_on_the_real_server() {
@@ -30,7 +22,7 @@ async fn scenarios_on_the_real_server() {
     let control_plane = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
     macro_rules! run {
         ($($name:ident),+ $(,)?) => {$({
-            let client = client(&control_plane).await;
+            let client = connect(&control_plane.kubeconfig()).await;
             let mut bench = Bench::new(client, Clock::system(), Duration::from_millis(50)).await;
             println!("{}", stringify!($name));
             scenarios::$name(&mut bench).await;

@@ -11,7 +11,7 @@ use clusterwright_runtime::controller::Environment;
 use clusterwright_runtime::events::Recorder;
 use clusterwright_runtime::manager::{Manager, Options};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -64,6 +64,16 @@ impl Bench {
         let mut namespace = Namespace::default();
         namespace.metadata.name = Some(NAMESPACE.to_owned());
         ensure(&client, &namespace).await;
+        // Pods need it; the controller manager would make it.
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
+        let mut account = ServiceAccount::default();
+        account.metadata.name = Some("default".to_owned());
+        match accounts.create(&PostParams::default(), &account).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            result => {
+                result.unwrap();
+            }
+        }
         let world = World::new(client.clone(), NAMESPACE);
         let tasks = vec![tokio::spawn(world.clone().run(pause))];
         Self {
@@ -82,6 +92,11 @@ impl Bench {
         let run = run(self.client.clone(), self.clock, shutdown.clone());
         self.tasks.push(tokio::spawn(run));
         shutdown
+    }
+
+    /// Lets something run until this bench is dropped.
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push(tokio::spawn(task));
     }
 
     pub fn api<K>(&self) -> Api<K>
@@ -198,4 +213,12 @@ pub async fn run(client: Client, clock: Clock, shutdown: CancellationToken) {
     manager.add(events).unwrap();
     manager.add(controller).unwrap();
     manager.run(shutdown).await.unwrap();
+}
+
+/// A client for the server that a kubeconfig names.
+pub async fn connect(kubeconfig: &std::path::Path) -> Client {
+    let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    Client::try_from(config).unwrap()
 }

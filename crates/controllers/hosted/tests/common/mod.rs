@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
 
+pub mod crash;
 pub mod harness;
 pub mod scenarios;
 pub mod world;
