@@ -145,7 +145,9 @@ fn collect(schema: &Value, found: &mut Vec<String>) {
         }
     }
     for key in ["allOf", "anyOf", "oneOf"] {
-        list(&schema[key]).iter().for_each(|below| collect(below, found));
+        for below in list(&schema[key]) {
+            collect(below, found);
+        }
     }
     for below in schema["properties"].as_object().into_iter().flatten() {
         collect(below.1, found);

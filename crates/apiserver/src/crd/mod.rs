@@ -11,6 +11,7 @@ mod paths;
 mod resources;
 mod strategy;
 pub mod table;
+mod typed;
 mod validation;
 
 pub use conditions::{
@@ -20,3 +21,4 @@ pub use conversion::convert;
 pub use definition::CrdStrategy;
 pub use resources::resources_of;
 pub use strategy::{CustomStrategy, selectable_values};
+pub use typed::typed;

@@ -27,6 +27,7 @@ pub struct CustomStrategy {
 
 impl Strategy for CustomStrategy {
     fn default(&self, object: &mut Value) {
+        whole_numbers(object);
         schema::drop_nulls(&self.schema, object);
         schema::apply_defaults(&self.schema, object);
     }
@@ -193,6 +194,24 @@ fn judge_replicas(object: &Value, path: &str, errors: &mut FieldErrors) {
             errors.push(FieldError::invalid(&place, value, detail));
         }
         Some(_) => {}
+    }
+}
+
+/// Go writes a whole float as an integer, so that it is one when it is read again.
+#[allow(clippy::cast_possible_truncation)]
+fn whole_numbers(value: &mut Value) {
+    /// From here on not all whole numbers are floats, and both sides write an exponent.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or_default();
+            if float.fract() == 0.0 && float.abs() < MOST {
+                *value = json!(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
     }
 }
 

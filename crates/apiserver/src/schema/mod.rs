@@ -171,6 +171,7 @@ impl Definition {
 
 /// One node of a schema.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)]
 pub struct Schema {
     /// The type; none accepts any.
     pub kind: Option<Type>,
@@ -209,6 +210,7 @@ pub struct Schema {
 /// The rules for values beyond their type. Filled from a CRD by the `schema` module's parser; built-in kinds have
 /// theirs in code.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)]
 pub struct Checks {
     /// The format, where it is one that is judged for this type.
     pub format: Option<Format>,

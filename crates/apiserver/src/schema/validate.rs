@@ -138,8 +138,10 @@ fn judge(schema: &Schema, value: &Value, walk: Walk<'_>, out: &mut Problems) -> 
         }
         Value::Number(number) => {
             matched += 2;
+            let float = number.as_f64().unwrap_or_default();
+            range(schema, checks.and_then(|checks| checks.format), float, walk, out);
             if let Some(checks) = checks {
-                number_checks(schema, checks, number, walk, out);
+                number_checks(checks, number, walk, out);
             }
         }
         Value::Array(items) => {
@@ -363,10 +365,9 @@ fn is_numeric(format: Format) -> bool {
     )
 }
 
-fn number_checks(schema: &Schema, checks: &Checks, number: &Number, walk: Walk<'_>, out: &mut Problems) {
+fn number_checks(checks: &Checks, number: &Number, walk: Walk<'_>, out: &mut Problems) {
     let float = number.as_f64().unwrap_or_default();
     let value = || Value::Number(number.clone());
-    range(schema, checks.format, float, walk, out);
     // Whole numbers are compared as such, with the bound cut to a whole one.
     let whole = number.as_i64();
     if let Some(factor) = checks.multiple_of {

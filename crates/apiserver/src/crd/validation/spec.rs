@@ -19,6 +19,7 @@ const FORMATS: [&str; 8] = [
 const MAX_SELECTABLE: i64 = 8;
 
 /// What all versions have in common, and so stands above them in the internal form.
+#[allow(clippy::struct_excessive_bools)]
 pub(super) struct Common<'a> {
     versions: &'a [Value],
     pub schema: bool,
@@ -89,12 +90,7 @@ pub(super) fn validate(spec: &Value, errors: &mut FieldErrors) {
     }
     for (index, version) in versions.iter().enumerate() {
         version_name(version, &path.child("versions").index(index), errors);
-        if !common.schema {
-            parts(version, &common, &path.child("versions").index(index), errors);
-        } else {
-            deprecation(version, &path.child("versions").index(index), errors);
-            own_parts(version, &common, &path.child("versions").index(index), errors);
-        }
+        parts(version, &common, &path.child("versions").index(index), errors);
     }
     counts(versions, &common, &path, errors);
     wanted_names(spec, &path, errors);
@@ -149,9 +145,7 @@ fn deprecation(version: &Value, path: &Path, errors: &mut FieldErrors) {
         return;
     };
     let mut said = Vec::new();
-    if !flag(version, "deprecated") {
-        said.push("can only be set for deprecated versions".to_owned());
-    } else {
+    if flag(version, "deprecated") {
         if warning.len() > 256 {
             said.push("must be <= 256 characters long".to_owned());
         }
@@ -166,6 +160,8 @@ fn deprecation(version: &Value, path: &Path, errors: &mut FieldErrors) {
                 "must only contain printable UTF-8 characters; non-printable character found at index {at}"
             ));
         }
+    } else {
+        said.push("can only be set for deprecated versions".to_owned());
     }
     for said in said {
         errors.push(FieldError::invalid(
@@ -176,16 +172,13 @@ fn deprecation(version: &Value, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
-/// A version with a schema of its own.
+/// What a version has of its own.
 fn parts(version: &Value, common: &Common<'_>, path: &Path, errors: &mut FieldErrors) {
     deprecation(version, path, errors);
-    let status = version["subresources"].get("status").is_some();
-    openapi::validate(&version["schema"], status, &path.child("schema"), errors);
-    own_parts(version, common, path, errors);
-}
-
-/// What else a version has of its own.
-fn own_parts(version: &Value, common: &Common<'_>, path: &Path, errors: &mut FieldErrors) {
+    if !common.schema {
+        let status = version["subresources"].get("status").is_some();
+        openapi::validate(&version["schema"], status, &path.child("schema"), errors);
+    }
     if !common.subresources {
         subresources(&version["subresources"], &path.child("subresources"), errors);
     }

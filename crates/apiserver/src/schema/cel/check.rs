@@ -434,8 +434,7 @@ impl<'a> Checker<'a, '_> {
             return result;
         }
         match (name, &target) {
-            ("value", Some(Ty::Optional(inner))) => return (**inner).clone(),
-            ("orValue", Some(Ty::Optional(inner))) => return (**inner).clone(),
+            ("value" | "orValue", Some(Ty::Optional(inner))) => return (**inner).clone(),
             _ => {}
         }
         if signatures::accepts(name, target.as_ref(), &args) {

@@ -21,6 +21,7 @@ fn uint_to_double(value: u64) -> f64 {
 }
 
 /// Compares two numbers; none where one of them is not a number, `Some(None)` where they have no order.
+#[allow(clippy::option_option)]
 pub(super) fn compare(a: &Val<'_>, b: &Val<'_>) -> Option<Option<Ordering>> {
     Some(match (a, b) {
         (Val::Int(a), Val::Int(b)) => Some(a.cmp(b)),

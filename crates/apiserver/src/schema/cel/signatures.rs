@@ -3,6 +3,7 @@
 use super::types::Ty;
 
 /// What a function gives; none for a function that is not known.
+#[allow(clippy::too_many_lines)]
 pub(super) fn result<'a>(name: &str) -> Option<Ty<'a>> {
     Some(match name {
         "contains"
