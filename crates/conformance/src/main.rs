@@ -118,7 +118,11 @@ async fn compare(suite: &Suite, options: &Run) -> anyhow::Result<bool> {
             untrue = suite.compare_real(&real);
         }
         for (id, failure) in &untrue.failed {
-            text += &format!("NO LONGER TRUE {id} (the recording against the real server)\n{failure}\n");
+            text.push_str("NO LONGER TRUE (the recording against the real server) ");
+            text.push_str(id);
+            text.push('\n');
+            text.push_str(failure);
+            text.push('\n');
         }
         real
     };

@@ -52,7 +52,8 @@ pub fn save(
             if !std::mem::take(&mut first) {
                 text.push_str(",\n");
             }
-            text.push_str(&format!("{}: ", Value::from(id.as_str())));
+            text.push_str(&Value::from(id.as_str()).to_string());
+            text.push_str(": ");
             write(&Value::Array(transcript.clone()), 0, 0, &mut text);
         }
         text.push_str("\n}\n");

@@ -190,8 +190,10 @@ impl Report {
     /// The failures as text, but for those of `except`.
     pub fn text(&self, except: &BTreeSet<String>) -> String {
         let told = self.failed.iter().filter(|(id, _)| !except.contains(*id));
-        told.map(|(id, failure)| format!("FAILED {id}\n{failure}\n"))
-            .collect()
+        let told: Vec<_> = told
+            .map(|(id, failure)| format!("FAILED {id}\n{failure}\n"))
+            .collect();
+        told.concat()
     }
 
     /// `N passed, N failed`
