@@ -2,6 +2,7 @@
 //! documents that Kubernetes publishes, and what the tables can't say: defaults, rules and printed columns.
 
 pub mod codec;
+mod crds;
 mod defaults;
 pub(crate) mod definitions;
 pub(crate) mod quantity;
@@ -99,7 +100,13 @@ fn resource(line: &Value, entry: &Value, entries: &[Value]) -> Resource {
             .iter()
             .filter_map(|sub| subresource(plural, (group, version, kind), sub))
             .collect(),
-        strategy: Arc::new(strategy::BuiltIn::new(schema.clone(), group, plural, has_status)),
+        strategy: if plural == "customresourcedefinitions" {
+            Arc::new(crds::Definitions {
+                schema: schema.clone(),
+            })
+        } else {
+            Arc::new(strategy::BuiltIn::new(schema.clone(), group, plural, has_status))
+        },
         schema,
         custom: None,
     }

@@ -1,7 +1,7 @@
 //! Checks that many kinds share.
 
 use crate::builtin::quantity::Quantity;
-use crate::field::{FieldError, FieldErrors, Path};
+use crate::field::{FieldError, FieldErrors, Kind, Path};
 use crate::metadata::names;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -79,8 +79,7 @@ pub(super) fn port_name(name: &str) -> Vec<String> {
     if !name.chars().all(plain) || name.is_empty() {
         wrong.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
     }
-    // The letters are looked for where nothing but what is allowed stands around them.
-    if !(name.chars().all(plain) && name.chars().any(|c| c.is_ascii_lowercase())) {
+    if !name.chars().any(|c| c.is_ascii_lowercase()) {
         wrong.push("must contain at least one letter (a-z)".to_owned());
     }
     if name.contains("--") {
@@ -170,6 +169,11 @@ pub(super) fn not_supported(path: &Path, value: &Value, supported: &[&str], erro
         let value = if value.is_null() { json!("") } else { value.clone() };
         errors.push(FieldError::not_supported(path, &value, supported));
     }
+}
+
+/// An error whose message shows the server's own form of a value, given as text because its fields keep their order.
+pub(super) fn shown_as(kind: Kind, path: &Path, shown: &str, why: &str) -> FieldError {
+    FieldError::new(kind, path, &Value::Null, format!("{shown}: {why}")).omitting_value()
 }
 
 pub(super) fn immutable(path: &Path, new: &Value, old: &Value, errors: &mut FieldErrors) {

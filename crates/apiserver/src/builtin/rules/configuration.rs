@@ -41,7 +41,7 @@ fn validate(object: &Value) -> FieldErrors {
         }
     }
     if size(&object["data"], false) + size(&object["binaryData"], true) > LARGEST {
-        errors.push(FieldError::too_long(&Path::root(), LARGEST));
+        errors.push(FieldError::too_long(&Path::new("[]"), LARGEST));
     }
     errors
 }

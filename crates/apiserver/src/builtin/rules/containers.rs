@@ -1,14 +1,16 @@
 //! The containers of a pod.
 
 use super::check::{
-    complaints, config_key, items, label, not_supported, port_name, quantity, subdomain, text,
+    complaints, config_key, items, label, not_supported, port_name, quantity, shown_as, subdomain, text,
 };
 use super::pod_spec::{validate_id, validate_seccomp};
 use super::probes;
 use super::volumes::inner_path;
-use crate::field::{FieldError, FieldErrors, Path};
+use crate::builtin::quantity::Quantity;
+use crate::field::{FieldError, FieldErrors, Kind, Path};
 use crate::metadata::names;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// Fields of a pod that a variable may be set from.
 const FIELDS: [&str; 9] = [
@@ -295,7 +297,7 @@ fn mounts(mounts: &Value, volumes: &[&str], path: &Path, errors: &mut FieldError
             errors.push(FieldError::required(&at.child("name"), ""));
         }
         if !volumes.contains(&name) {
-            let error = FieldError::new(crate::field::Kind::NotFound, &at.child("name"), &json!(name), "");
+            let error = FieldError::new(Kind::NotFound, &at.child("name"), &json!(name), "");
             errors.push(error);
         }
         let point = text(mount, "mountPath");
@@ -374,6 +376,7 @@ pub(super) fn resources(resources: &Value, path: &Path, errors: &mut FieldErrors
         let at = path.child("limits").key(name);
         resource_name(name, &at, errors);
         amount(name, value, &at, errors);
+        whole_pages(name, value, &at, errors);
     }
     let requests = path.child("requests");
     for (name, value) in resources["requests"].as_object().into_iter().flatten() {
@@ -391,9 +394,11 @@ pub(super) fn resources(resources: &Value, path: &Path, errors: &mut FieldErrors
                         limit.canonical()
                     )
                 } else {
-                    continue;
+                    String::new()
                 };
-                errors.push(FieldError::invalid(&requests, value, why));
+                if !why.is_empty() {
+                    errors.push(FieldError::invalid(&requests, value, why));
+                }
             }
             (None, _) if !may_overcommit(name) => {
                 let why = "Limit must be set for non overcommitable resources";
@@ -401,6 +406,20 @@ pub(super) fn resources(resources: &Value, path: &Path, errors: &mut FieldErrors
             }
             _ => {}
         }
+        whole_pages(name, value, &at, errors);
+    }
+}
+
+/// Huge pages are asked for in whole pages.
+fn whole_pages(name: &str, value: &Value, path: &Path, errors: &mut FieldErrors) {
+    let page = name
+        .strip_prefix(HUGE_PAGES)
+        .and_then(|size| Quantity::parse(size).ok());
+    if let (Some(page), Some(asked)) = (page, quantity(value))
+        && (asked.nanos <= 0 || page.nanos <= 0 || asked.nanos % page.nanos != 0)
+    {
+        let why = format!("{} is not positive integer multiple of {name}", asked.canonical());
+        errors.push(FieldError::invalid(path, value, why));
     }
 }
 
@@ -412,36 +431,43 @@ fn security(context: &Value, path: &Path, errors: &mut FieldErrors) {
     if context["allowPrivilegeEscalation"] == false {
         if context["privileged"] == true {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.push(FieldError::invalid(path, &internal(context), why));
+            errors.push(shown_as(Kind::Invalid, path, &internal(context), why));
         }
         let added = items(&context["capabilities"]["add"]);
         if added.iter().any(|capability| capability == "CAP_SYS_ADMIN") {
             let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.push(FieldError::invalid(path, &internal(context), why));
+            errors.push(shown_as(Kind::Invalid, path, &internal(context), why));
         }
     }
 }
 
 /// The security context in the server's own form, which messages show.
-fn internal(context: &Value) -> Value {
+fn internal(context: &Value) -> String {
     let capabilities = &context["capabilities"];
-    let shown = if capabilities.is_null() {
-        Value::Null
+    let capabilities = if capabilities.is_null() {
+        "null".to_owned()
     } else {
-        json!({"Add": capabilities["add"], "Drop": capabilities["drop"]})
+        format!(
+            r#"{{"Add":{},"Drop":{}}}"#,
+            capabilities["add"], capabilities["drop"]
+        )
     };
-    json!({
-        "Capabilities": shown,
-        "Privileged": context["privileged"],
-        "SELinuxOptions": context["seLinuxOptions"],
-        "WindowsOptions": context["windowsOptions"],
-        "RunAsUser": context["runAsUser"],
-        "RunAsGroup": context["runAsGroup"],
-        "RunAsNonRoot": context["runAsNonRoot"],
-        "ReadOnlyRootFilesystem": context["readOnlyRootFilesystem"],
-        "AllowPrivilegeEscalation": context["allowPrivilegeEscalation"],
-        "ProcMount": context["procMount"],
-        "SeccompProfile": context["seccompProfile"],
-        "AppArmorProfile": context["appArmorProfile"],
-    })
+    let mut shown = format!(r#"{{"Capabilities":{capabilities}"#);
+    for (name, field) in [
+        ("Privileged", "privileged"),
+        ("SELinuxOptions", "seLinuxOptions"),
+        ("WindowsOptions", "windowsOptions"),
+        ("RunAsUser", "runAsUser"),
+        ("RunAsGroup", "runAsGroup"),
+        ("RunAsNonRoot", "runAsNonRoot"),
+        ("ReadOnlyRootFilesystem", "readOnlyRootFilesystem"),
+        ("AllowPrivilegeEscalation", "allowPrivilegeEscalation"),
+        ("ProcMount", "procMount"),
+        ("SeccompProfile", "seccompProfile"),
+        ("AppArmorProfile", "appArmorProfile"),
+    ] {
+        let _ = write!(shown, r#","{name}":{}"#, context[field]);
+    }
+    shown.push('}');
+    shown
 }

@@ -1,11 +1,11 @@
 //! Disruption budgets of pods.
 
 use super::Rules;
-use super::check::{at_most_all, not_negative_fields, not_supported, number_or_percent};
+use super::check::{at_most_all, not_negative_fields, not_supported, number_or_percent, shown_as};
 use super::labels::validate_selector;
-use crate::field::{FieldError, FieldErrors, Path};
+use crate::field::{FieldErrors, Kind, Path};
 use crate::resource::Surroundings;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(super) struct Budgets;
 
@@ -14,16 +14,15 @@ fn validate(object: &Value) -> FieldErrors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
         // The message shows the server's own form of the spec.
-        let shown = json!({
-            "MinAvailable": spec["minAvailable"], "Selector": spec["selector"],
-            "MaxUnavailable": spec["maxUnavailable"],
-            "UnhealthyPodEvictionPolicy": spec["unhealthyPodEvictionPolicy"],
-        });
-        errors.push(FieldError::invalid(
-            &path,
-            &shown,
-            "minAvailable and maxUnavailable cannot be both set",
-        ));
+        let shown = format!(
+            r#"{{"MinAvailable":{},"Selector":{},"MaxUnavailable":{},"UnhealthyPodEvictionPolicy":{}}}"#,
+            spec["minAvailable"],
+            spec["selector"],
+            spec["maxUnavailable"],
+            spec["unhealthyPodEvictionPolicy"]
+        );
+        let why = "minAvailable and maxUnavailable cannot be both set";
+        errors.push(shown_as(Kind::Invalid, &path, &shown, why));
     }
     for field in ["minAvailable", "maxUnavailable"] {
         number_or_percent(&path.child(field), &spec[field], &mut errors);

@@ -7,6 +7,7 @@ use crate::field::{FieldError, FieldErrors, Path};
 use crate::metadata::names;
 use serde_json::{Value, json};
 
+const SEARCH: &str = r"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
 /// The greatest user or group id.
 const LARGEST_ID: i64 = 2_147_483_647;
 
@@ -187,6 +188,17 @@ fn validate_dns(spec: &Value, path: &Path, errors: &mut FieldErrors) {
     }
     for (index, server) in items(&config["nameservers"]).iter().enumerate() {
         ip(&servers.index(index), server, errors);
+    }
+    for (index, search) in items(&config["searches"]).iter().enumerate() {
+        let name = search.as_str().unwrap_or_default();
+        let plain = name.strip_suffix('.').unwrap_or(name).replace('_', "a");
+        if name != "." && !names::subdomain(&plain).is_empty() {
+            errors.push(FieldError::invalid(
+                &path.child("searches").index(index),
+                search,
+                SEARCH,
+            ));
+        }
     }
     for (index, option) in items(&config["options"]).iter().enumerate() {
         if text(option, "name").is_empty() {

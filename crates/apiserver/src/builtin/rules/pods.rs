@@ -195,12 +195,8 @@ fn validate_changes(spec: &Value, old: &Value, errors: &mut FieldErrors) {
     }
     let mut rest = spec.clone();
     for list in ["containers", "initContainers"] {
-        for (container, was) in rest[list]
-            .as_array_mut()
-            .into_iter()
-            .flatten()
-            .zip(items(&old[list]))
-        {
+        let containers = rest.get_mut(list).and_then(Value::as_array_mut);
+        for (container, was) in containers.into_iter().flatten().zip(items(&old[list])) {
             container["image"] = was["image"].clone();
         }
     }

@@ -5,7 +5,7 @@ use super::check::{
     complaints, ip, items, label, not_supported, port_number, port_reference, subdomain, text,
 };
 use super::labels::validate_labels;
-use crate::field::{FieldError, FieldErrors, Path};
+use crate::field::{FieldError, FieldErrors, Kind, Path};
 use crate::resource::Surroundings;
 use parking_lot::Mutex;
 use rand::Rng as _;
@@ -466,9 +466,12 @@ fn validate_ports(spec: &Value, path: &Path, errors: &mut FieldErrors) {
         let same = |other: &Value| other["port"] == port["port"] && other["protocol"] == port["protocol"];
         if ports[..index].iter().any(same) {
             // The message shows the server's own form of what must be unique.
-            let shown = json!({"Name": "", "Protocol": port["protocol"], "AppProtocol": null,
-                "Port": port["port"], "TargetPort": 0, "NodePort": 0});
-            errors.push(FieldError::duplicate(&path.child("ports").index(index), &shown));
+            let shown = format!(
+                r#"{{"Name":"","Protocol":{},"AppProtocol":null,"Port":{},"TargetPort":0,"NodePort":0}}"#,
+                port["protocol"], port["port"]
+            );
+            let at = path.child("ports").index(index);
+            errors.push(FieldError::new(Kind::Duplicate, &at, &Value::Null, shown).omitting_value());
         }
     }
 }

@@ -3,12 +3,12 @@
 use super::Rules;
 use super::check::{
     IMMUTABLE, at_most_all, items, label, not_negative_fields, not_supported, number_or_percent, percent,
-    text,
+    shown_as, text,
 };
 use super::claims;
 use super::labels::{is_empty, is_valid, matches, validate_selector};
 use super::pod_spec;
-use crate::field::{FieldError, FieldErrors, Path};
+use crate::field::{FieldError, FieldErrors, Kind, Path};
 use crate::resource::Surroundings;
 use serde_json::{Value, json};
 
@@ -172,12 +172,9 @@ impl Deployments {
                 at_most_all(&unavailable, &rolling["maxUnavailable"], errors);
             }
             kind => {
-                let shown = json!({"Type": kind, "RollingUpdate": rolling});
-                errors.push(FieldError::not_supported(
-                    path,
-                    &shown,
-                    &["Recreate", "RollingUpdate"],
-                ));
+                let shown = format!(r#"{{"Type":{},"RollingUpdate":{rolling}}}"#, json!(kind));
+                let why = r#"supported values: "Recreate", "RollingUpdate""#;
+                errors.push(shown_as(Kind::NotSupported, path, &shown, why));
             }
         }
     }
@@ -331,28 +328,26 @@ impl StatefulSets {
 
     fn validate_strategy(strategy: &Value, path: &Path, errors: &mut FieldErrors) {
         let rolling = &strategy["rollingUpdate"];
-        let shown = json!({
-            "Partition": rolling["partition"], "MaxUnavailable": rolling["maxUnavailable"],
-        });
+        let shown = format!(
+            r#"{{"Partition":{},"MaxUnavailable":{}}}"#,
+            rolling["partition"], rolling["maxUnavailable"]
+        );
         match text(strategy, "type") {
             "" => errors.push(FieldError::required(path, "")),
             "OnDelete" => {
                 if !rolling.is_null() {
                     let why = "only allowed for updateStrategy 'RollingUpdate'";
-                    errors.push(FieldError::invalid(&path.child("rollingUpdate"), &shown, why));
+                    errors.push(shown_as(Kind::Invalid, &path.child("rollingUpdate"), &shown, why));
                 }
             }
             "RollingUpdate" => {
                 not_negative_fields(&path.child("rollingUpdate"), rolling, &["partition"], errors);
             }
             kind => {
-                let rolling = if rolling.is_null() { Value::Null } else { shown };
-                let shown = json!({"Type": kind, "RollingUpdate": rolling});
-                errors.push(FieldError::invalid(
-                    path,
-                    &shown,
-                    "must be 'RollingUpdate' or 'OnDelete'",
-                ));
+                let rolling = if rolling.is_null() { "null" } else { &shown };
+                let shown = format!(r#"{{"Type":{},"RollingUpdate":{rolling}}}"#, json!(kind));
+                let why = "must be 'RollingUpdate' or 'OnDelete'";
+                errors.push(shown_as(Kind::Invalid, path, &shown, why));
             }
         }
     }
