@@ -94,6 +94,7 @@ impl<'a> Session<'a> {
             let body = variables.fill_value(body);
             variables.set(name, body);
         }
+        let sent = variables.fill(&scenario.written());
         let calls = kubectl::Calls::new(scenario.kubectl.clone(), namespace.clone());
         Self {
             target,
@@ -103,7 +104,7 @@ impl<'a> Session<'a> {
             variables,
             watches: BTreeMap::new(),
             calls,
-            sent: scenario.written(),
+            sent,
         }
     }
 
@@ -267,8 +268,8 @@ impl<'a> Session<'a> {
                 pick::at(&body, path).with_context(|| format!("nothing at {path} to save in {body}"))?;
             self.variables.set(name, value.clone());
         }
-        if !step.options.pick.is_empty() {
-            let picked = step.options.pick.iter().map(|(label, path)| {
+        if let Some(parts) = &step.options.pick {
+            let picked = parts.iter().map(|(label, path)| {
                 let found = pick::at(&body, &self.variables.fill(path));
                 (label.clone(), found.cloned().unwrap_or(Value::Null))
             });

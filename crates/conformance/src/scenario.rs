@@ -121,8 +121,8 @@ pub struct Options {
     pub token: Option<String>,
     /// Asks again until the answer is so.
     pub until: Option<Until>,
-    /// Keeps only these parts of the answer: label → JSON path.
-    pub pick: BTreeMap<String, String>,
+    /// Keeps only these parts of the answer's body: label → JSON path.
+    pub pick: Option<BTreeMap<String, String>>,
     /// Drops fields of these names from the answer, at any depth.
     pub omit: Vec<String>,
     /// How many events to read before the client closes the stream.
