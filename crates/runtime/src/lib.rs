@@ -3,6 +3,7 @@
 //! It stands on kube's client, watcher and types, and owns what runs on them: a cache that all controllers share
 //! ([`cache`]), a client that reads from it and writes past it ([`client`]), a queue with priorities and back-off
 //! ([`queue`]), and controllers ([`controller`]) that a manager starts and stops in order ([`manager`]).
+#![deny(missing_docs)]
 
 pub mod audit;
 pub mod cache;

@@ -1,4 +1,9 @@
 //! CRDs, Events and manifests on an API server that checks them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests are tests"
+)]
 
 use std::collections::BTreeSet;
 

@@ -2,6 +2,11 @@
 //!
 //! What must hold whatever happens: no write of a former leader is sent after its renew deadline, and so none after
 //! the next leader began.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests are tests"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
