@@ -5,6 +5,7 @@
 mod conditions;
 mod conversion;
 mod definition;
+mod deprecation;
 pub mod jsonpath;
 pub mod openapi;
 mod paths;
@@ -19,6 +20,7 @@ pub use conditions::{
 };
 pub use conversion::convert;
 pub use definition::CrdStrategy;
+pub use deprecation::deprecation;
 pub use resources::resources_of;
 pub use strategy::{CustomStrategy, selectable_values};
 pub use typed::typed;

@@ -101,10 +101,15 @@ impl Strategy for CustomStrategy {
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
         let known = old.map(finalizers).unwrap_or_default();
-        finalizers(object)
+        let mut said: Vec<String> = finalizers(object)
             .difference(&known)
             .flat_map(|finalizer| finalizer_warnings(finalizer))
-            .collect()
+            .collect();
+        if let Some(old) = old.filter(|_| self.schema.has_rules()) {
+            let ratcheted = schema::cel::ratcheted(&self.schema, object, old);
+            said.extend(ratcheted.iter().map(ToString::to_string));
+        }
+        said
     }
 
     fn has_generation(&self) -> bool {

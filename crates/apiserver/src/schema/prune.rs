@@ -5,7 +5,8 @@ use serde_json::Value;
 use std::fmt::Write as _;
 
 /// Drops what `schema` does not name from a whole object, and returns the paths of what was dropped, sorted, those
-/// within `metadata` first. apiVersion, kind and metadata of the root are known always.
+/// within `metadata` first, those within metadata of embedded objects last. apiVersion, kind and metadata of the root
+/// are known always.
 pub fn prune(schema: &Schema, object: &mut Value) -> Vec<String> {
     let mut pruner = Pruner::default();
     if let Some(metadata) = object.get_mut("metadata").filter(|m| m.is_object()) {
@@ -15,8 +16,7 @@ pub fn prune(schema: &Schema, object: &mut Value) -> Vec<String> {
     }
     let mut all = std::mem::take(&mut pruner.dropped);
     pruner.node(schema, object, true, false);
-    pruner.dropped.sort();
-    all.append(&mut pruner.dropped);
+    all.append(&mut pruner.into_sorted());
     all
 }
 
@@ -24,17 +24,25 @@ pub fn prune(schema: &Schema, object: &mut Value) -> Vec<String> {
 pub fn prune_value(schema: &Schema, value: &mut Value) -> Vec<String> {
     let mut pruner = Pruner::default();
     pruner.node(schema, value, false, false);
-    pruner.dropped.sort();
-    pruner.dropped
+    pruner.into_sorted()
 }
 
 #[derive(Default)]
 struct Pruner {
     path: String,
     dropped: Vec<String>,
+    /// What was dropped from the metadata of embedded objects.
+    within_meta: Vec<String>,
 }
 
 impl Pruner {
+    fn into_sorted(mut self) -> Vec<String> {
+        self.dropped.sort();
+        self.within_meta.sort();
+        self.dropped.append(&mut self.within_meta);
+        self.dropped
+    }
+
     /// `root` objects have metadata whatever the schema says. With `keep`, unknown fields of this node stay, though
     /// the schema does not say so itself: items of a list that keeps what is unknown.
     fn node(&mut self, schema: &Schema, value: &mut Value, root: bool, keep: bool) {
@@ -48,7 +56,10 @@ impl Pruner {
                         if !root && name == "metadata" && field.is_object() {
                             self.path
                                 .push_str(if length > 0 { ".metadata" } else { "metadata" });
+                            let before = std::mem::take(&mut self.dropped);
                             self.node(super::meta::object_meta(), field, false, false);
+                            self.within_meta.append(&mut self.dropped);
+                            self.dropped = before;
                             self.path.truncate(length);
                         }
                         return true;

@@ -130,9 +130,6 @@ pub(super) fn rule(rule: &Value) -> String {
 
 /// The list of versions; what they have in common is not shown.
 pub(super) fn versions(versions: &[Value], common: &super::spec::Common<'_>) -> String {
-    if versions.is_empty() {
-        return "null".to_owned();
-    }
     joined(versions.iter().map(|version| {
         let flag = |key: &str| version.get(key).and_then(Value::as_bool).unwrap_or(false);
         let own = |key: &str, hoisted: bool| match version.get(key) {

@@ -92,7 +92,7 @@ pub(super) fn validate(spec: &Value, errors: &mut FieldErrors) {
         version_name(version, &path.child("versions").index(index), errors);
         parts(version, &common, &path.child("versions").index(index), errors);
     }
-    counts(versions, &common, &path, errors);
+    counts(spec, &common, &path, errors);
     wanted_names(spec, &path, errors);
     shared(versions, &common, &path, errors);
     webhook::validate(spec, preserve, &path.child("conversion"), errors);
@@ -194,11 +194,17 @@ fn parts(version: &Value, common: &Common<'_>, path: &Path, errors: &mut FieldEr
     }
 }
 
-fn counts(versions: &[Value], common: &Common<'_>, path: &Path, errors: &mut FieldErrors) {
+fn counts(spec: &Value, common: &Common<'_>, path: &Path, errors: &mut FieldErrors) {
+    let versions = list(&spec["versions"]);
+    let there = spec.get("versions").is_some_and(Value::is_array);
     let path = path.child("versions");
     let mut refuse = |detail: &str| {
         let error = FieldError::invalid(&path, &Value::Null, detail);
-        errors.push(error.showing(shown::versions(versions, common)));
+        errors.push(if there {
+            error.showing(shown::versions(versions, common))
+        } else {
+            error
+        });
     };
     if (1..versions.len()).any(|at| versions[..at].iter().any(|v| v["name"] == versions[at]["name"])) {
         refuse("must contain unique version names");

@@ -24,4 +24,4 @@ mod walk;
 
 pub use check::{Checked, check};
 pub use rule::{Reason, Rule};
-pub use walk::validate;
+pub use walk::{ratcheted, validate};

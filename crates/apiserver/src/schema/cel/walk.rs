@@ -13,14 +13,32 @@ const MAX_MESSAGE: usize = 5 * 1024;
 /// Runs all rules of `schema` over `new`, which replaces `old`, if anything. Transition rules run only where there
 /// is an old value; other rules are not held against what did not change.
 pub fn validate(schema: &Schema, new: &Value, old: Option<&Value>, base: &Path, errors: &mut FieldErrors) {
+    errors.append(&mut run_all(schema, new, old, base).errors);
+}
+
+/// What the rules say of values that did not change, which is a warning rather than an error.
+pub fn ratcheted(schema: &Schema, new: &Value, old: &Value) -> FieldErrors {
+    run_all(schema, new, Some(old), &Path::root()).ratcheted
+}
+
+/// What the rules found.
+#[derive(Default)]
+struct Found {
+    errors: FieldErrors,
+    ratcheted: FieldErrors,
+}
+
+fn run_all(schema: &Schema, new: &Value, old: Option<&Value>, base: &Path) -> Found {
+    let mut found = Found::default();
     if schema.has_rules() {
         let ratchet = Ratchet {
             current: old.map(|old| (schema, new, old)),
             parent: None,
         };
         let mut path = || base.clone();
-        node(schema, new, old, ratchet, &mut path, errors);
+        node(schema, new, old, ratchet, &mut path, &mut found);
     }
+    found
 }
 
 type Pair<'a> = (&'a Schema, &'a Value, &'a Value);
@@ -76,7 +94,7 @@ fn node<'a>(
     old: Option<&'a Value>,
     ratchet: Ratchet<'a>,
     path: &mut dyn FnMut() -> Path,
-    errors: &mut FieldErrors,
+    found: &mut Found,
 ) {
     if new.is_null() || !schema.has_rules() {
         return;
@@ -84,7 +102,7 @@ fn node<'a>(
     let old = old.filter(|old| !old.is_null());
     if let Some(checks) = &schema.checks {
         for rule in &checks.rules {
-            run(rule, schema, new, old, ratchet, path, errors);
+            run(rule, schema, new, old, ratchet, path, found);
         }
     }
     match new {
@@ -95,7 +113,7 @@ fn node<'a>(
             for (index, item) in items.iter().enumerate() {
                 let old = old.and_then(|old| old_item(schema, item, old));
                 let mut path = || path().index(index);
-                node(below, item, old, ratchet.index(index), &mut path, errors);
+                node(below, item, old, ratchet.index(index), &mut path, found);
             }
         }
         Value::Object(map) => {
@@ -110,7 +128,7 @@ fn node<'a>(
                     if named { path.child(name) } else { path.key(name) }
                 };
                 let old = old.and_then(|old| old.get(name));
-                node(below, field, old, ratchet.field(name), &mut path, errors);
+                node(below, field, old, ratchet.field(name), &mut path, found);
             }
         }
         _ => {}
@@ -124,14 +142,14 @@ fn run<'a>(
     old: Option<&'a Value>,
     ratchet: Ratchet<'a>,
     path: &mut dyn FnMut() -> Path,
-    errors: &mut FieldErrors,
+    found: &mut Found,
 ) {
     let kind = json!(schema.kind.map(Type::name).unwrap_or_default());
     let program = match rule.program() {
         Ok(program) => program,
         Err(why) => {
             let detail = format!("rule compile error: compilation failed: {why}");
-            errors.push(FieldError::invalid(&path(), &kind, detail));
+            found.errors.push(FieldError::invalid(&path(), &kind, detail));
             return;
         }
     };
@@ -154,15 +172,17 @@ fn run<'a>(
             } else {
                 format!("{} evaluating rule: {said}", error.0)
             };
-            errors.push(FieldError::invalid(&path(), &kind, detail));
+            found.errors.push(FieldError::invalid(&path(), &kind, detail));
             return;
         }
     }
-    if !program.uses_old_self && ratchet.is_unchanged() {
-        return;
-    }
     let detail = message(rule, schema, new, old).unwrap_or_else(|| rule.fixed_message());
-    errors.push(refusal(rule, schema, new, &path(), detail));
+    let refusal = refusal(rule, schema, new, &path(), detail);
+    if !program.uses_old_self && ratchet.is_unchanged() {
+        found.ratcheted.push(refusal);
+    } else {
+        found.errors.push(refusal);
+    }
 }
 
 type Bound<'a> = (Val<'a>, Option<Val<'a>>);
