@@ -8,6 +8,7 @@
 pub mod apply;
 mod auth;
 pub mod builtin;
+pub mod companions;
 pub mod crd;
 mod customs;
 pub mod discovery;
