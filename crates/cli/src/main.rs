@@ -1,5 +1,80 @@
 //! The binary: parses, wires, prints.
 
+mod connect;
+mod install;
+mod manager;
+mod manifests;
+mod operators;
 mod up;
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Kubernetes clusters as Kubernetes objects.
+///
+/// Create, host, drain and retire clusters by applying objects. To see it work on this machine, with nothing
+/// installed: `clusterwright up`.
+#[derive(Parser)]
+#[command(name = "clusterwright", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything on this machine: an API server, the controllers, simulated pods, and a live tree
+    Up(Box<up::Args>),
+    /// Run the controllers against a Kubernetes cluster
+    Manager(Box<manager::Args>),
+    /// Install the custom resources, roles and the manager into a cluster
+    Install(install::Args),
+    /// Print what `install` applies, for kubectl, Helm or GitOps
+    Manifests(manifests::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Up(args) => up::run(*args).await,
+        Command::Manager(args) => manager::run(*args).await.map(|()| ExitCode::SUCCESS),
+        Command::Install(args) => install::run(args).await.map(|()| ExitCode::SUCCESS),
+        Command::Manifests(args) => manifests::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {}", describe(&error));
+        ExitCode::FAILURE
+    })
+}
+
+/// The error and its causes, down to the API server's own words: what follows those is the same again.
+fn describe(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        if let Some(kube::Error::Api(status)) = cause.downcast_ref() {
+            parts.push(status.message.clone());
+            break;
+        }
+        parts.push(cause.to_string());
+    }
+    parts.dedup();
+    parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_ends_with_the_servers_words() {
+        let status = kube::core::Status::failure("pods \"a\" is forbidden", "Forbidden");
+        let error = anyhow::Error::from(kube::Error::Api(status.boxed())).context("failed to start");
+        assert_eq!(describe(&error), "failed to start: pods \"a\" is forbidden");
+    }
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -54,6 +54,14 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// An object that comes from `source`.
+    pub fn new(source: &str, object: Value) -> Self {
+        Self {
+            source: source.to_owned(),
+            object,
+        }
+    }
+
     fn text(&self, pointer: &str) -> &str {
         self.object
             .pointer(pointer)
@@ -69,7 +77,15 @@ impl Manifest {
         self.text("/metadata/name")
     }
 
-    fn gvk(&self) -> GroupVersionKind {
+    /// The namespace that it is applied to, whether or not its kind lives in one.
+    pub fn namespace(&self) -> &str {
+        match self.text("/metadata/namespace") {
+            "" => "default",
+            namespace => namespace,
+        }
+    }
+
+    pub fn gvk(&self) -> GroupVersionKind {
         let (group, version) = self
             .text("/apiVersion")
             .rsplit_once('/')

@@ -1,7 +1,267 @@
-//! `clusterwright up`.
-#![allow(dead_code)]
+//! `clusterwright up`: everything on this machine, until it is stopped.
 
-mod manifests;
+pub mod manifests;
+mod objects;
+mod prepare;
 mod readiness;
 mod screen;
 mod tree;
+
+use crate::{manager as signals, operators};
+use anyhow::{Context, Result};
+use clusterwright_apiserver::ApiServer;
+use clusterwright_apiserver::companions::{Companions, Stages};
+use clusterwright_runtime::config::parse_duration;
+use clusterwright_runtime::manager::{Manager, Options};
+use clusterwright_runtime::telemetry::LogArgs;
+use manifests::Manifest;
+use objects::Objects;
+use screen::Screen;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tree::Row;
+
+/// What is applied when no file is given.
+const EXAMPLE: &str = include_str!("../../../../examples/hosted-control-plane.yaml");
+
+/// The exit status when not all is ready in time.
+const NOT_READY: u8 = 3;
+
+/// The exit status of a program that Ctrl-C ended, as shells count.
+const INTERRUPTED: u8 = 130;
+
+/// How often the tree is looked at.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// How long everything may take to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Run everything on this machine: an API server, the controllers, simulated pods, and a live tree
+///
+/// An API server in this process holds the objects, the controllers of `clusterwright manager` work on them, and
+/// pods, load balancers and volumes are simulated: they become ready, but nothing runs in them. Stock kubectl works
+/// with the kubeconfig that is printed. Everything is in memory and gone when the command ends.
+///
+/// Exit status: 0 when it was stopped, or with --once when all is ready; 1 for an error; 2 for wrong arguments;
+/// 3 when --timeout passed first; 130 when it was interrupted before all was ready.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Apply these manifests instead of the example; - is standard input
+    #[arg(short, long = "filename", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// End when everything is ready
+    #[arg(long)]
+    once: bool,
+    /// With --once: how long to wait for everything to be ready
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration)]
+    timeout: Duration,
+    /// The port of the API server on 127.0.0.1; 0 is any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    port: u16,
+    /// Take over custom resource definitions of ours that the manifests bring in another shape
+    #[arg(long)]
+    force: bool,
+    /// Write the controllers' logs to this file [default: they are dropped]
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    #[command(flatten)]
+    logs: LogArgs,
+}
+
+pub async fn run(args: Args) -> Result<ExitCode> {
+    let start = Instant::now();
+    let wanted = match args.files.as_slice() {
+        [] => manifests::read_text("the example", EXAMPLE)?,
+        files => manifests::read(files)?,
+    };
+    if let Some(path) = &args.log_file {
+        log_to(path, &args.logs)?;
+    }
+    prepare::rehearse(&wanted, args.force).await?;
+
+    let server = ApiServer::new();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
+    let serving = server.serve(address).await.with_context(|| {
+        format!("failed to listen on {address}: choose another --port, or leave it out for one that is free")
+    })?;
+    let home = tempfile::Builder::new()
+        .prefix("clusterwright-")
+        .tempdir()
+        .context("failed to make a folder for the kubeconfig")?;
+    let kubeconfig = home.path().join("kubeconfig");
+    write_private(&kubeconfig, &serving.kubeconfig()?)?;
+
+    prepare::prepare(server.client(), &wanted, args.force).await?;
+    let shutdown = CancellationToken::new();
+    let companions = Companions::new(server.client(), server.clock())
+        .garbage_collection(true)
+        .namespaces(true)
+        .stages(Some(Stages::default()));
+    let companions = tokio::spawn(companions.run(shutdown.clone()));
+    let mut manager = Manager::new(
+        server.client(),
+        Options {
+            clock: server.clock(),
+            shutdown_timeout: GRACE,
+            ..Options::default()
+        },
+    )?;
+    operators::add(
+        &mut manager,
+        "up",
+        &operators::Options {
+            clusters: true,
+            ..operators::Options::default()
+        },
+    )?;
+    let mut running = tokio::spawn(manager.run(shutdown.clone()));
+
+    println!("export KUBECONFIG={}", kubeconfig.display());
+    println!(
+        "# in another terminal: kubectl get hcp,pods -w   kubectl describe cluster   kubectl get secrets"
+    );
+    println!("# pods, volumes and load balancers are simulated: they become ready, but nothing runs in them");
+    let watching = watch(&server, &wanted, &args, start);
+    let ended = tokio::select! {
+        ended = watching => ended,
+        ended = &mut running => Err(match ended {
+            Ok(Ok(())) => anyhow::anyhow!("the controllers ended by themselves"),
+            Ok(Err(error)) => anyhow::Error::from(error).context("the controllers ended"),
+            Err(error) => anyhow::Error::from(error).context("the controllers crashed"),
+        }),
+    };
+    // A second Ctrl-C does not wait for anything but the kubeconfig to be gone.
+    tokio::spawn({
+        let home = home.path().to_owned();
+        async move {
+            signals::signal().await;
+            // The process ends in any case; what cannot be removed stays in the folder for temporary files.
+            let _ = std::fs::remove_dir_all(home);
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+    });
+    shutdown.cancel();
+    if !running.is_finished() {
+        // Both end by themselves now; what does not within the grace is dropped with the process.
+        let _ = tokio::time::timeout(GRACE, running).await;
+    }
+    let _ = tokio::time::timeout(GRACE, companions).await;
+    serving.stop().await;
+    home.close().context("failed to remove the kubeconfig's folder")?;
+    ended
+}
+
+/// Shows the tree until it is time to end.
+async fn watch(server: &ApiServer, wanted: &[Manifest], args: &Args, start: Instant) -> Result<ExitCode> {
+    let objects = Objects::new(server.client(), wanted).await?;
+    let roots = objects.roots(wanted);
+    let mut screen = Screen::stdout();
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let interrupted = signals::signal();
+    tokio::pin!(interrupted);
+    let mut ready_after = None;
+    loop {
+        tokio::select! {
+            () = &mut interrupted => {
+                let early = args.once && ready_after.is_none();
+                return Ok(if early { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS });
+            }
+            _ = ticks.tick() => {}
+        }
+        let rows = tree::rows(&roots, &objects.list().await?, server.clock().now());
+        let there = roots
+            .iter()
+            .all(|(kind, _, name)| rows.iter().any(|row| row.name == format!("{kind}/{name}")));
+        let ready = there && rows.iter().all(|row| row.state.is_done());
+        if ready && ready_after.is_none() {
+            ready_after = Some(start.elapsed());
+        }
+        let footer = match ready_after {
+            Some(time) if args.once => format!("All is ready after {:.1} s.", time.as_secs_f64()),
+            Some(time) => format!("All was ready after {:.1} s. Ctrl-C ends it.", time.as_secs_f64()),
+            None => String::new(),
+        };
+        screen.show(&rows, &footer).context("failed to print")?;
+        if args.once && ready_after.is_some() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if args.once && start.elapsed() >= args.timeout {
+            eprintln!("{}", report(&rows, args.timeout));
+            return Ok(ExitCode::from(NOT_READY));
+        }
+    }
+}
+
+/// What is not ready, and why.
+fn report(rows: &[Row], timeout: Duration) -> String {
+    let waiting: Vec<String> = rows
+        .iter()
+        .filter_map(|row| match &row.state {
+            readiness::State::Waiting(why) => Some(format!("  {}: {why}", row.name)),
+            readiness::State::Deleting => Some(format!("  {}: is being deleted", row.name)),
+            readiness::State::Ready | readiness::State::There => None,
+        })
+        .collect();
+    format!("not ready after {timeout:?}:\n{}", waiting.join("\n"))
+}
+
+fn log_to(path: &Path, logs: &LogArgs) -> Result<()> {
+    use tracing_subscriber::util::SubscriberInitExt;
+    let file =
+        std::fs::File::create(path).with_context(|| format!("failed to write the log {}", path.display()))?;
+    logs.subscriber(std::sync::Mutex::new(file))
+        .try_init()
+        .context("failed to start the logs")
+}
+
+/// Writes a file that only its user may read.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options
+        .open(path)
+        .with_context(|| format!("failed to make {}", path.display()))?;
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("failed to write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use readiness::State;
+
+    #[test]
+    fn the_example_is_readable() {
+        let example = manifests::read_text("the example", EXAMPLE).unwrap();
+        let kinds: Vec<&str> = example.iter().map(Manifest::kind).collect();
+        assert_eq!(kinds, ["Cluster", "HostedControlPlane"]);
+    }
+
+    #[test]
+    fn a_report_names_what_waits_and_why() {
+        let row = |name: &str, state: State| Row {
+            branch: String::new(),
+            name: name.to_owned(),
+            namespace: String::new(),
+            state,
+            detail: String::new(),
+            age: String::new(),
+        };
+        let rows = [
+            row("Pod/a", State::Ready),
+            row("Pod/b", State::Waiting("NotReady: why".to_owned())),
+        ];
+        assert_eq!(
+            report(&rows, Duration::from_secs(5)),
+            "not ready after 5s:\n  Pod/b: NotReady: why"
+        );
+    }
+}

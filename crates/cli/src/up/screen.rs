@@ -26,15 +26,16 @@ impl Screen {
         }
     }
 
-    /// Shows the rows as they are now.
-    pub fn show(&mut self, rows: &[Row]) -> io::Result<()> {
+    /// Shows the rows as they are now, and a line below them.
+    pub fn show(&mut self, rows: &[Row], footer: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self {
             Self::Terminal { drawn, colour } => {
                 let (width, height) = terminal_size::terminal_size().map_or((80, 24), |(width, height)| {
                     (usize::from(width.0), usize::from(height.0))
                 });
-                let picture = picture(rows, width, height.saturating_sub(2), *colour);
+                let mut picture = picture(rows, width, height.saturating_sub(3), *colour);
+                picture.push(footer.to_owned());
                 if *drawn > 0 {
                     // Back to the first line of the last picture, and everything below it away.
                     write!(out, "\x1b[{drawn}A\x1b[J")?;
@@ -48,6 +49,11 @@ impl Screen {
                 for (name, line) in changes(rows, said) {
                     writeln!(out, "{line}")?;
                     said.insert(name, line);
+                }
+                if !footer.is_empty()
+                    && said.insert("footer".to_owned(), footer.to_owned()).as_deref() != Some(footer)
+                {
+                    writeln!(out, "{footer}")?;
                 }
             }
         }
