@@ -18,16 +18,19 @@ use std::{
 #[command(
     name = "clusterwright-conformance",
     about = "Compares the in-process API server with the real one",
-    version
+    version,
+    args_conflicts_with_subcommands = true
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs both servers and compares them with each other and with the recordings.
+    /// Runs both servers and compares them with each other and with the recordings (the default).
     Run(Run),
     /// Runs the real server twice and writes down what it answers.
     Record(Selection),
@@ -81,7 +84,7 @@ async fn main() -> ExitCode {
 async fn command() -> anyhow::Result<bool> {
     let cli = Cli::parse();
     let mut suite = Suite::load()?;
-    match cli.command {
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(options) => {
             suite.filter(&options.selection.filter);
             compare(&suite, &options).await
@@ -188,7 +191,12 @@ async fn real(scenarios: &[Scenario]) -> anyhow::Result<BTreeMap<String, Transcr
 
 /// Runs scenarios on our server.
 async fn ours(scenarios: &[Scenario]) -> anyhow::Result<BTreeMap<String, Transcript>> {
-    let listen = scenarios.iter().any(|scenario| scenario.kubectl.is_some());
-    let ours = Arc::new(Ours::start(listen).await?);
-    Ok(run::all(ours, scenarios).await)
+    let (controlled, plain): (Vec<_>, Vec<_>) = scenarios
+        .iter()
+        .cloned()
+        .partition(|scenario| scenario.controllers);
+    let listen = plain.iter().any(|scenario| scenario.kubectl.is_some());
+    let mut transcripts = run::all(Arc::new(Ours::start(listen).await?), &plain).await;
+    transcripts.extend(run::all(Arc::new(Ours::start_with_controllers()), &controlled).await);
+    Ok(transcripts)
 }

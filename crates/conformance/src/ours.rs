@@ -3,12 +3,13 @@
 use crate::target::{Body, Target};
 use anyhow::Context;
 use bytes::Bytes;
-use clusterwright_apiserver::{ApiServer, ApiService, Serving, User};
+use clusterwright_apiserver::{ApiServer, ApiService, Serving, User, companions::Companions};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use tempfile::TempDir;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
 /// The administrator's bearer token.
@@ -18,21 +19,16 @@ const TOKEN: &str = "conformance-admin";
 pub struct Ours {
     service: ApiService,
     listener: Option<(Serving, TempDir)>,
+    _companions: Option<DropGuard>,
 }
 
 impl Ours {
-    /// Starts the server; with `listen`, on a loopback port too.
+    /// Starts the server alone; with `listen`, on a loopback port too.
     ///
     /// # Errors
     /// When it cannot listen.
     pub async fn start(listen: bool) -> anyhow::Result<Self> {
-        // The same user as the real server's administrator.
-        let admin = User {
-            uid: "admin".to_owned(),
-            ..User::new("admin", ["system:masters"])
-        };
-        let server = ApiServer::builder().token(TOKEN, admin).build();
-        let service = server.service_as(User::anonymous());
+        let server = server();
         let listener = if listen {
             let serving = server
                 .serve((Ipv4Addr::LOCALHOST, 0).into())
@@ -45,8 +41,33 @@ impl Ours {
         } else {
             None
         };
-        Ok(Self { service, listener })
+        Ok(Self {
+            service: server.service_as(User::anonymous()),
+            listener,
+            _companions: None,
+        })
     }
+
+    /// Starts the server with garbage collection and deletion of namespaces beside it. They end with it.
+    pub fn start_with_controllers() -> Self {
+        let server = server();
+        let shutdown = CancellationToken::new();
+        tokio::spawn(Companions::new(server.client(), server.clock()).run(shutdown.clone()));
+        Self {
+            service: server.service_as(User::anonymous()),
+            listener: None,
+            _companions: Some(shutdown.drop_guard()),
+        }
+    }
+}
+
+fn server() -> ApiServer {
+    // The same user as the real server's administrator.
+    let admin = User {
+        uid: "admin".to_owned(),
+        ..User::new("admin", ["system:masters"])
+    };
+    ApiServer::builder().token(TOKEN, admin).build()
 }
 
 fn kubeconfig(url: &str) -> String {

@@ -12,9 +12,18 @@ use std::{collections::BTreeMap, sync::Arc};
 #[tokio::test(flavor = "multi_thread")]
 async fn our_server_answers_as_the_real_one_was_recorded_to() {
     let mut suite = Suite::load().unwrap();
-    suite.scenarios.retain(|scenario| scenario.kubectl.is_none());
+    suite
+        .scenarios
+        .retain(|scenario| scenario.kubectl.is_none() && !scenario.controllers);
     let ours = Ours::start(false).await.unwrap();
     compare(&suite, ours).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_controllers_do_what_the_real_ones_were_recorded_to() {
+    let mut suite = Suite::load().unwrap();
+    suite.scenarios.retain(|scenario| scenario.controllers);
+    compare(&suite, Ours::start_with_controllers()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
