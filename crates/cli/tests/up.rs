@@ -91,7 +91,7 @@ fn an_unknown_field_is_refused_by_name() {
 fn a_wrong_type_is_refused() {
     let said = refused(&[&control_plane("v1.33.0", "replicas: three")], &[]);
     assert!(
-        said.contains("spec.replicas") && said.contains("integer"),
+        said.contains("spec.replicas") && said.contains("got string"),
         "{said}"
     );
 }
