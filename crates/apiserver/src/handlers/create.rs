@@ -84,7 +84,8 @@ pub(super) fn store(cx: &Context<'_>, mut object: Value, options: &WriteOptions)
         for warning in strategy.warnings(&object, None) {
             cx.warn(warning);
         }
-        if !rules::text(&object, "resourceVersion").is_empty() {
+        let version = rules::text(&object, "resourceVersion").parse::<u64>();
+        if version.is_ok_and(|version| version != 0) {
             return Err(ApiError::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "",

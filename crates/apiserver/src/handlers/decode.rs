@@ -3,8 +3,8 @@
 use super::write::{self, Refused};
 use super::Context;
 use crate::metadata::rules;
-use crate::request::body;
-use crate::request::media;
+use crate::request::body::{self, Decoded};
+use crate::request::{media, protobuf};
 use crate::request::options::FieldValidation;
 use crate::status::{ApiError, ApiResult};
 use serde_json::{Value, json};
@@ -28,14 +28,22 @@ impl Expected<'_> {
 
 /// Reads, prunes and defaults the object in the body of a create or an update.
 pub(crate) fn object(cx: &Context<'_>, validation: FieldValidation) -> ApiResult<Value> {
-    let format = media::content_type(&cx.request.parts.headers)?;
     let resource = &cx.served.resource;
     let expected = Expected {
         group: &resource.group,
         version: &resource.version,
         kind: &resource.kind,
     };
-    let decoded = body::decode(&cx.request.body, format).map_err(|error| unreadable(cx, &error))?;
+    let decoded = match protobuf::review(&cx.request.body) {
+        Some(value) => Decoded {
+            value,
+            duplicates: Vec::new(),
+        },
+        None => {
+            let format = media::content_type(&cx.request.parts.headers)?;
+            body::decode(&cx.request.body, format).map_err(|error| unreadable(cx, &error))?
+        }
+    };
     let mut object = decoded.value;
     if !object.is_object() {
         return Err(unreadable(cx, &not_an_object(&object)));
@@ -109,21 +117,34 @@ fn wrong_kind(cx: &Context<'_>, api_version: &str, kind: &str, wanted: &str) -> 
         ));
     }
     let version = said.rsplit('/').next().unwrap_or_default();
-    let why = match known {
-        Some(_) => format!(
-            "converting ({}.{kind}) to ({}.{}): unknown conversion",
-            go_package(said),
-            hub_package(&resource.group),
-            resource.kind
-        ),
-        None => format!(
-            "no kind {kind:?} is registered for version {said:?} in scheme \"pkg/runtime/scheme.go:111\""
-        ),
-    };
+    let why = unknown_kind(cx, said, kind);
     ApiError::bad_request(format!(
         "{kind} in version {version:?} cannot be handled as a {}: {why}",
         resource.kind
     ))
+}
+
+/// Why an object of this kind is none of the resource's.
+pub(super) fn unknown_kind(cx: &Context<'_>, api_version: &str, kind: &str) -> String {
+    let resource = &cx.served.resource;
+    let known = cx.table.all.iter().any(|served| {
+        let other = &served.resource;
+        other.custom.is_none()
+            && other.api_version() == api_version
+            && (*other.kind == *kind || *other.list_kind == *kind || kind == "List" && api_version == "v1")
+    });
+    if known {
+        format!(
+            "converting ({}.{kind}) to ({}.{}): unknown conversion",
+            go_package(api_version),
+            hub_package(&resource.group),
+            resource.kind
+        )
+    } else {
+        format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""
+        )
+    }
 }
 
 /// The name of the Go package of a version, as conversions show it.
@@ -153,7 +174,7 @@ fn not_an_object(value: &Value) -> String {
 }
 
 fn unreadable(cx: &Context<'_>, error: &str) -> ApiError {
-    if error.starts_with("couldn't") {
+    if error.starts_with("couldn't") || error.starts_with("yaml: ") {
         return unrecognised(cx, error);
     }
     unrecognised(
@@ -164,22 +185,16 @@ fn unreadable(cx: &Context<'_>, error: &str) -> ApiError {
 
 /// The refusal of a body that is no object of a kind; it shows how the body starts.
 fn unrecognised(cx: &Context<'_>, why: &str) -> ApiError {
+    const SHOWN: usize = 30;
     let body = &cx.request.body;
-    let text = String::from_utf8_lossy(body);
-    let shown = if std::str::from_utf8(body)
-        .is_ok_and(|text| text.chars().all(|c| !c.is_control() || c.is_whitespace()))
-    {
-        if text.chars().count() > 30 {
-            format!("{:?} ...", text.chars().take(30).collect::<String>())
-        } else {
-            format!("{text:?}")
-        }
-    } else {
-        let hex: String = body.iter().take(30).map(|byte| format!("{byte:02x}")).collect();
-        if body.len() > 30 {
-            format!("{hex} ...")
-        } else {
-            hex
+    let start = body.get(..SHOWN).unwrap_or(body);
+    let more = if body.len() > SHOWN { " ..." } else { "" };
+    let shown = match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(start)),
+        Some(_) => {
+            let hex: String = start.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{hex}{more}")
         }
     };
     ApiError::bad_request(format!(
@@ -201,11 +216,10 @@ pub(crate) fn match_namespace(cx: &Context<'_>, object: &mut Value) -> ApiResult
     if said == requested {
         return Ok(());
     }
-    if requested.is_empty() {
-        // A kind of the cluster: its validation says what is wrong.
-        return Err(ApiError::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
+    if !cx.served.resource.namespaced {
+        // What says nothing for a kind of the cluster is dropped.
+        rules::set(object, "namespace", Value::Null);
+        return Ok(());
     }
     Err(ApiError::bad_request(
         "the namespace of the provided object does not match the namespace sent on the request",
@@ -216,7 +230,10 @@ pub(crate) fn match_namespace(cx: &Context<'_>, object: &mut Value) -> ApiResult
 pub(crate) fn match_name(cx: &Context<'_>, object: &mut Value) -> ApiResult<()> {
     let name = rules::text(object, "name");
     if name.is_empty() {
-        return Err(ApiError::bad_request("name must be provided"));
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            cx.path.name
+        )));
     }
     if name != cx.path.name {
         return Err(ApiError::bad_request(format!(

@@ -12,7 +12,7 @@ use crate::response::{self, Body};
 use crate::status::{ApiError, ApiResult};
 use crate::registry::Served;
 use crate::server::Inner;
-use crate::store::{Entry, encode};
+use crate::store::Entry;
 use http::{Response, StatusCode};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -62,11 +62,13 @@ fn read_options(cx: &Context<'_>) -> ApiResult<DeleteOptions> {
     let decoded = body::decode(&request.body, format).map_err(|error| {
         ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
     })?;
-    let kind = &decoded.value["kind"];
-    if !kind.is_null() && kind != "DeleteOptions" {
-        return Err(ApiError::bad_request(
-            "decoded object cannot be converted to DeleteOptions",
-        ));
+    let said = |key: &str| decoded.value[key].as_str().unwrap_or_default();
+    if !matches!(said("kind"), "" | "DeleteOptions") {
+        return Err(ApiError::bad_request(format!(
+            "no kind {:?} is registered for version {:?} in scheme \"pkg/runtime/scheme.go:111\"",
+            said("kind"),
+            said("apiVersion")
+        )));
     }
     options::delete_options(&request.query, Some(&decoded.value))
 }
@@ -123,13 +125,13 @@ pub(super) fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptio
                 });
             }
             Step::Remove => {
-                if remove(cx, &live, &entry, options.dry_run).is_err() {
+                let Ok(last) = remove(cx, &live, &entry, options.dry_run) else {
                     continue;
-                }
+                };
                 return Ok(Deletion {
                     gone: true,
                     uid,
-                    shown: returns.then_some(live),
+                    shown: returns.then(|| last.map_or(live, |last| last.value())),
                 });
             }
             step @ (Step::Mark(_) | Step::MarkAndRemove(_)) => {
@@ -154,9 +156,13 @@ pub(super) fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptio
                 } else {
                     continue;
                 };
-                let shown = stored.value();
-                if goes && remove(cx, &shown, &stored, false).is_err() {
-                    continue;
+                let mut shown = stored.value();
+                if goes {
+                    match remove(cx, &shown, &stored, false) {
+                        Ok(Some(last)) => shown = last.value(),
+                        Ok(None) => {}
+                        Err(()) => continue,
+                    }
                 }
                 return Ok(Deletion {
                     gone: goes,
@@ -335,20 +341,30 @@ pub(super) fn empties(new: &Value, live: &Value) -> bool {
 }
 
 /// Takes an object away; `last` is its last state.
-pub(super) fn remove(cx: &Context<'_>, last: &Value, entry: &Arc<Entry>, dry_run: bool) -> Result<(), ()> {
+pub(super) fn remove(
+    cx: &Context<'_>,
+    last: &Value,
+    entry: &Arc<Entry>,
+    dry_run: bool,
+) -> Result<Option<Arc<Entry>>, ()> {
     if dry_run {
-        return Ok(());
+        return Ok(None);
     }
-    take_away(cx.inner, &cx.served, last, entry)
+    take_away(cx.inner, &cx.served, last, entry).map(Some)
 }
 
-fn take_away(inner: &Arc<Inner>, served: &Served, last: &Value, entry: &Entry) -> Result<(), ()> {
-    let draft = encode(last, served.form);
+fn take_away(
+    inner: &Arc<Inner>,
+    served: &Served,
+    last: &Value,
+    entry: &Entry,
+) -> Result<Arc<Entry>, ()> {
+    let draft = write::encode_for(served, last);
     let key = path::key(rules::text(last, "namespace"), rules::text(last, "name"));
-    served.shelf.remove(&key, entry.version, &draft).map_err(|_| ())?;
+    let gone = served.shelf.remove(&key, entry.version, &draft).map_err(|_| ())?;
     served.resource.strategy.released(last);
     inner.after_removal(served, last);
-    Ok(())
+    Ok(gone)
 }
 
 /// Deletes an object because its kind goes; finalizers still hold it.
@@ -362,7 +378,7 @@ pub(crate) fn delete_for_good(inner: &Arc<Inner>, served: &Served, key: &str) {
             continue;
         }
         mark(&mut object, inner.clock.now_seconds());
-        let draft = encode(&object, served.form);
+        let draft = write::encode_for(served, &object);
         if draft.same(&entry) || served.shelf.put(key, Some(entry.version), &draft).is_ok() {
             return;
         }

@@ -18,6 +18,7 @@ mod write;
 pub(crate) use delete::delete_for_good;
 
 use crate::auth::User;
+use crate::crd;
 use crate::faults::Struck;
 use crate::registry::{Served, Table};
 use crate::request::media::{self, Accepted, Endpoint};
@@ -191,13 +192,17 @@ pub(crate) fn handle(inner: &Arc<Inner>, request: &Request, struck: &Struck) -> 
     let resource = &served.resource;
     let misplaced = resource.namespaced && path.namespace.is_empty() && !path.name.is_empty()
         || !resource.namespaced && !path.namespace.is_empty();
+    if path.rest {
+        return response::refusal(&no_such_resource());
+    }
     if misplaced || !path.subresource.is_empty() && resource.subresource(&path.subresource).is_none() {
-        let refusal = if resource.custom.is_some() && !path.name.is_empty() {
-            ApiError::not_found(&path.group, &path.resource, &path.name)
-        } else {
-            no_such_resource()
+        return match &resource.custom {
+            None => response::refusal(&no_such_resource()),
+            Some(_) if misplaced => not_found_page(),
+            Some(_) => {
+                response::refusal(&ApiError::not_found(&path.group, &path.resource, &path.name))
+            }
         };
-        return response::refusal(&refusal);
     }
     let endpoint = if served.resource.verbs.is_empty() {
         Endpoint::Plain
@@ -213,7 +218,11 @@ pub(crate) fn handle(inner: &Arc<Inner>, request: &Request, struck: &Struck) -> 
     );
     let accepted = match accepted {
         Ok(accepted) => accepted,
-        Err(refusal) => return response::refusal(&refusal),
+        Err(refusal) => {
+            // The router of built-in kinds looks at types alone, and before all else.
+            let by_router = served.resource.custom.is_none() && !media::names_a_type(&request.parts.headers);
+            return response::refusal(&if by_router { router_refusal() } else { refusal });
+        }
     };
     let cx = Context {
         inner,
@@ -225,6 +234,9 @@ pub(crate) fn handle(inner: &Arc<Inner>, request: &Request, struck: &Struck) -> 
         warnings: RefCell::default(),
         struck,
     };
+    if let Some(warning) = crd::deprecation(&cx.served.resource) {
+        cx.warn(warning);
+    }
     let mut response = route(&cx).unwrap_or_else(|refusal| response::refusal(&refusal));
     for warning in cx.warnings.take() {
         response::warn(&mut response, &warning);
@@ -241,6 +253,7 @@ fn route(cx: &Context<'_>) -> ApiResult<Response<Body>> {
         let well_placed = match verb {
             "create" => cx.path.name.is_empty() && resource.namespaced != cx.path.namespace.is_empty(),
             "update" | "patch" => !cx.path.name.is_empty(),
+            "deletecollection" => resource.namespaced != cx.path.namespace.is_empty(),
             _ => true,
         };
         if !allowed || !well_placed {
@@ -274,6 +287,16 @@ fn route(cx: &Context<'_>) -> ApiResult<Response<Body>> {
         ("binding", "create") => pods::bind(cx),
         _ => Err(not_allowed()),
     }
+}
+
+/// What the router of built-in kinds says where no type will do.
+fn router_refusal() -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_ACCEPTABLE,
+        "NotAcceptable",
+        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    )
+    .with_details(json!({}))
 }
 
 fn not_allowed() -> ApiError {

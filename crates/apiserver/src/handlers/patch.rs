@@ -28,6 +28,13 @@ pub(super) fn patch(cx: &Context<'_>) -> ApiResult<Response<Body>> {
             _ => format!("error decoding patch: {error}"),
         })
     })?;
+    if matches!(kind, PatchType::Merge | PatchType::Strategic) && !decoded.value.is_object() {
+        let found = patch::kind_name(&decoded.value);
+        let prefix = if kind == PatchType::Merge { "error decoding patch: " } else { "" };
+        return Err(ApiError::bad_request(format!(
+            "{prefix}json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+        )));
+    }
     let (code, written) = update::replace(
         cx,
         &options,
@@ -135,18 +142,13 @@ fn check(
             }
         })
         .collect();
-    let shown = new.to_string();
-    for (key, wanted) in [
-        ("apiVersion", resource.api_version()),
-        ("kind", resource.kind.to_string()),
-    ] {
-        if new[key] != json!(wanted) {
-            let text = new.to_string();
-            return Err(invalid(
-                &json!(text),
-                &format!("{key} may not be changed to {}", new[key]),
-            ));
-        }
+    let shown = shown(cx, new, &decoded.value);
+    let said = |key: &str| new[key].as_str().unwrap_or_default();
+    if said("kind") != &*resource.kind || said("apiVersion") != resource.api_version() {
+        return Err(invalid(
+            &json!(shown),
+            &decode::unknown_kind(cx, said("apiVersion"), said("kind")),
+        ));
     }
     write::coerce(cx, new, duplicates, validation).map_err(|refused| {
         let why = match refused {
@@ -155,6 +157,27 @@ fn check(
         };
         invalid(&json!(shown), &why)
     })
+}
+
+/// A patched object as a message shows it: in the order in which the real server has its fields, as long as the
+/// patch has not touched them.
+fn shown(cx: &Context<'_>, object: &Value, patch: &Value) -> String {
+    let touched = match patch {
+        Value::Array(operations) => operations.iter().any(|operation| {
+            operation["path"]
+                .as_str()
+                .is_some_and(|path| path.starts_with("/metadata"))
+        }),
+        other => other.get("metadata").is_some(),
+    };
+    let fields = object.as_object().into_iter().flatten().map(|(key, value)| {
+        if key == "metadata" && !touched && cx.served.resource.custom.is_none() {
+            format!("\"metadata\":{}", rules::in_order(value))
+        } else {
+            format!("{}:{value}", json!(key))
+        }
+    });
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
 }
 
 fn invalid(patch: &Value, why: &str) -> ApiError {

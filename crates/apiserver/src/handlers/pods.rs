@@ -45,7 +45,7 @@ fn change(
         if !change(&mut object)? {
             return Ok(object);
         }
-        let draft = crate::store::encode(&object, served.form);
+        let draft = write::encode_for(served, &object);
         if let Ok(stored) = served.shelf.put(key, Some(entry.version), &draft) {
             return Ok(stored.value());
         }

@@ -2,6 +2,7 @@
 
 use super::select::Selection;
 use super::{Context, render};
+use crate::request::gojson;
 use crate::request::options::{self, ListOptions, Match};
 use crate::response::Body;
 use crate::status::{ApiError, ApiResult};
@@ -108,12 +109,13 @@ fn start(options: &ListOptions, prefix: &str) -> ApiResult<Start> {
             "specifying resource version is not allowed when using continue",
         ));
     }
-    let invalid = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
+    let invalid = |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let decoded = URL_SAFE_NO_PAD
         .decode(options.continue_token.trim_end_matches('='))
         .map_err(|_| invalid("illegal base64 data at input byte 0"))?;
-    let token: Value = serde_json::from_slice(&decoded)
-        .map_err(|_| invalid("invalid character looking for beginning of value"))?;
+    let token: Value = serde_json::from_slice(&decoded).map_err(|error| {
+        invalid(&gojson::syntax_error(&decoded).unwrap_or_else(|| error.to_string()))
+    })?;
     if token["v"] != "meta.k8s.io/v1" {
         return Err(invalid(&format!(
             "server does not recognize this encoded version {}",

@@ -4,7 +4,7 @@ use super::Context;
 use super::read::Found;
 use super::write::{self, Written};
 use crate::registry::Served;
-use crate::request::media::{Format, Transform, not_acceptable};
+use crate::request::media::{Format, Transform};
 use crate::resource::Resource;
 use crate::response::{self, Body};
 use crate::status::{ApiError, ApiResult};
@@ -41,16 +41,49 @@ pub(super) fn entry(cx: &Context<'_>, code: StatusCode, entry: &Arc<Entry>) -> A
 pub(super) fn value(cx: &Context<'_>, code: StatusCode, object: &Value) -> ApiResult<Response<Body>> {
     let shown = match cx.accepted.transform {
         Transform::None => return Ok(encoded(cx, code, object)),
-        Transform::Table => tabled(cx, std::slice::from_ref(object), &list_meta_of(object)),
+        Transform::Table => {
+            check_include(cx)?;
+            tabled(cx, std::slice::from_ref(object), &list_meta_of(object))
+        }
         Transform::Metadata => metadata_only(object, &cx.accepted.version),
-        Transform::MetadataList => return Err(wrong_transform("PartialObjectMetadataList")),
+        Transform::MetadataList => return Err(wrong_transform(
+            cx,
+            "PartialObjectMetadataList",
+            "not a list",
+        )),
     };
     Ok(encoded(cx, code, &shown))
 }
 
-fn wrong_transform(target: &str) -> ApiError {
-    let _ = target;
-    not_acceptable("application/json, application/yaml, application/vnd.kubernetes.protobuf")
+/// 406 for metadata of one where there are many, or the other way round.
+fn wrong_transform(cx: &Context<'_>, target: &str, is: &str) -> ApiError {
+    let resource = &cx.served.resource;
+    let list = is.starts_with("a list");
+    let kind = match (&resource.custom, list) {
+        (Some(_), true) => "*unstructured.UnstructuredList".to_owned(),
+        (Some(_), false) => "*unstructured.Unstructured".to_owned(),
+        (None, _) => {
+            let package = resource.group.split('.').next().filter(|group| !group.is_empty());
+            let kind = if list { &resource.list_kind } else { &resource.kind };
+            format!("*{}.{kind}", package.unwrap_or("core"))
+        }
+    };
+    ApiError::new(
+        StatusCode::NOT_ACCEPTABLE,
+        "NotAcceptable",
+        format!("you requested {target}, but the requested object is {is} ({kind})"),
+    )
+}
+
+/// Refuses an `includeObject` that is none.
+fn check_include(cx: &Context<'_>) -> ApiResult<()> {
+    let include = cx.request.query.text("includeObject");
+    if matches!(include, "" | "None" | "Metadata" | "Object") {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "Unable to convert to Table as requested: includeObject: Invalid value: {include:?}: must be 'Metadata', 'Object', 'None', or empty"
+    )))
 }
 
 /// A value in the format that was asked for.
@@ -110,10 +143,16 @@ pub(super) fn list(cx: &Context<'_>, found: Found) -> ApiResult<Response<Body>> 
             })
         }
         Transform::Table => {
+            check_include(cx)?;
+            if found.next.is_empty()
+                && let Some(metadata) = metadata.as_object_mut()
+            {
+                metadata.remove("continue");
+            }
             let objects: Vec<Value> = objects.collect();
             tabled(cx, &objects, &metadata)
         }
-        Transform::Metadata => return Err(wrong_transform("PartialObjectMetadata")),
+        Transform::Metadata => return Err(wrong_transform(cx, "PartialObjectMetadata", "a list")),
         Transform::MetadataList => {
             let items: Vec<Value> = objects
                 .map(|object| metadata_only(&object, &cx.accepted.version))

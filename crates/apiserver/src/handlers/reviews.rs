@@ -4,10 +4,11 @@
 
 use super::{Context, decode, render};
 use crate::auth::User;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::request::options;
 use crate::resource::Resource;
 use crate::response::Body;
-use crate::status::ApiResult;
+use crate::status::{ApiError, ApiResult};
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -21,6 +22,7 @@ pub(super) fn create(cx: &Context<'_>) -> ApiResult<Response<Body>> {
     let options = options::write_options(&cx.request.query, "CreateOptions", false)?;
     let mut review = decode::object(cx, options.validation)?;
     decode::match_namespace(cx, &mut review)?;
+    judge(cx, &review)?;
     review["status"] = match &*cx.served.resource.plural {
         "selfsubjectreviews" => {
             review["metadata"]["creationTimestamp"] = super::write::now(cx);
@@ -35,6 +37,40 @@ pub(super) fn create(cx: &Context<'_>) -> ApiResult<Response<Body>> {
         _ => json!({"allowed": true}),
     };
     Ok(render::encoded(cx, StatusCode::CREATED, &review))
+}
+
+/// Refuses a review of access that asks for nothing, or for two things.
+fn judge(cx: &Context<'_>, review: &Value) -> ApiResult<()> {
+    if !cx.served.resource.plural.ends_with("accessreviews") {
+        return Ok(());
+    }
+    let spec = Path::new("spec");
+    let (resource, other) = (
+        &review["spec"]["resourceAttributes"],
+        &review["spec"]["nonResourceAttributes"],
+    );
+    let error = match (resource.is_null(), other.is_null()) {
+        (true, true) => FieldError::invalid(
+            &spec.child("resourceAttributes"),
+            &Value::Null,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ),
+        (false, false) => {
+            let shown = json!({"Path": other["path"].as_str().unwrap_or_default(), "Verb": other["verb"].as_str().unwrap_or_default()});
+            FieldError::invalid(
+                &spec.child("nonResourceAttributes"),
+                &shown,
+                "cannot be specified in combination with resourceAttributes",
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(ApiError::invalid(
+        cx.group(),
+        "",
+        "",
+        &FieldErrors::from([error]),
+    ))
 }
 
 fn token_status(cx: &Context<'_>, review: &Value) -> Value {

@@ -2,7 +2,6 @@
 
 use super::write::{self, Written};
 use super::{Context, render, update};
-use crate::apply::{self, ReplicasPath};
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::metadata::rules;
 use crate::patch;
@@ -85,12 +84,6 @@ fn of(cx: &Context<'_>, parent: &Value, paths: &ScalePaths) -> Value {
             metadata.insert(key.to_owned(), value.clone());
         }
     }
-    let replicas = replicas_paths(cx);
-    if let Some(managed) = apply::to_scale(parent["metadata"].get("managedFields"), &replicas)
-        && managed.as_array().is_some_and(|list| !list.is_empty())
-    {
-        metadata.insert("managedFields".to_owned(), managed);
-    }
     let number = |path: &str| at(parent, path).as_i64().unwrap_or_default();
     let mut spec = json!({});
     if number(&paths.spec_replicas) != 0 {
@@ -156,30 +149,6 @@ pub(super) fn selector_text(selector: &Value) -> String {
     terms.join(",")
 }
 
-/// Where each served version of the kind has its replicas.
-fn replicas_paths(cx: &Context<'_>) -> Vec<ReplicasPath> {
-    cx.table
-        .all
-        .iter()
-        .map(|served| &served.resource)
-        .filter(|resource| {
-            resource.group == cx.served.resource.group && resource.plural == cx.served.resource.plural
-        })
-        .map(|resource| ReplicasPath {
-            api_version: resource.api_version(),
-            path: resource
-                .subresource("scale")
-                .and_then(|sub| sub.scale.as_ref())
-                .map(|paths| {
-                    steps(&paths.spec_replicas)
-                        .into_iter()
-                        .map(str::to_owned)
-                        .collect()
-                }),
-        })
-        .collect()
-}
-
 /// Writes the replicas of a scale into its parent.
 fn set(
     cx: &Context<'_>,
@@ -192,6 +161,10 @@ fn set(
         let before = of(cx, live, paths);
         let scale = compute(&before)?;
         judge(cx, &scale)?;
+        let replicas = &scale["spec"]["replicas"];
+        if !replicas.is_null() && !replicas.is_i64() {
+            return Err(wrong_type(&scale, replicas));
+        }
         let mut new = live.clone();
         let wanted = scale["spec"]["replicas"].as_i64().unwrap_or_default();
         put(&mut new, &steps(&paths.spec_replicas), json!(wanted));
@@ -219,6 +192,22 @@ fn put(object: &mut Value, path: &[&str], value: Value) {
         }
     }
     slot[*last] = value;
+}
+
+/// The refusal of replicas that are no number, as the decoder of a patched scale says it.
+fn wrong_type(scale: &Value, replicas: &Value) -> ApiError {
+    let shown = format!(
+        "{{\"apiVersion\":\"autoscaling/v1\",\"kind\":\"Scale\",\"metadata\":{},\"spec\":{},\"status\":{}}}",
+        rules::in_order(&scale["metadata"]),
+        scale["spec"],
+        scale["status"]
+    );
+    let why = format!(
+        "json: cannot unmarshal {} into Go struct field ScaleSpec.spec.replicas of type int32",
+        patch::kind_name(replicas)
+    );
+    let error = FieldError::invalid(&Path::new("patch"), &json!(shown), why);
+    ApiError::invalid("", "", "", &FieldErrors::from([error]))
 }
 
 /// Refuses a scale that is none.

@@ -76,7 +76,7 @@ fn unknown(path: &str, resources: &[Arc<Resource>]) -> Response<Body> {
         Some("apis") => parts.next(),
         _ => None,
     };
-    if parts.next().is_some() && resources.iter().any(|resource| Some(&*resource.group) == group) {
+    if parts.next().is_some() && resources.iter().any(|resource| resource.custom.is_none() && Some(&*resource.group) == group) {
         return response::refusal(&no_such_resource());
     }
     not_found_page()

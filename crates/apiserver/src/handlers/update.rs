@@ -89,8 +89,8 @@ pub(super) fn replace(
         rules::normalise(&mut new);
         if delete::empties(&new, &live) {
             match delete::remove(cx, &live, &entry, options.dry_run) {
-                Ok(()) => return Ok((StatusCode::OK, Written::Shown(new))),
-                Err(_) => continue,
+                Ok(_) => return Ok((StatusCode::OK, Written::Shown(new))),
+                Err(()) => continue,
             }
         }
         let draft = write::draft(cx, &new)?;

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::builtin::codec;
-use crate::{apply, customs};
+use crate::{apply, crd, customs};
 use crate::field::FieldErrors;
 use crate::metadata::rules;
 use crate::registry::{Served, Table};
@@ -23,19 +23,35 @@ pub(crate) fn load(served: &Served, entry: &Entry) -> Value {
     if entry.form == served.form {
         return object;
     }
-    // Written by another version, or under an earlier definition.
+    let hub = served.hub.as_deref().unwrap_or(served);
     let resource = &served.resource;
+    if entry.form != hub.form {
+        // Written by another version, or under an earlier definition.
+        if resource.custom.is_none() {
+            let from = object["apiVersion"].as_str().unwrap_or_default().to_owned();
+            resource.strategy.convert(&mut object, &from);
+        }
+        object["apiVersion"] = json!(hub.resource.api_version());
+        object["kind"] = json!(resource.kind);
+        schema::prune(&hub.resource.schema, &mut object);
+        hub.resource.strategy.default(&mut object);
+    }
     if resource.custom.is_some() {
         customs::convert(&mut object, resource);
-    } else {
-        let from = object["apiVersion"].as_str().unwrap_or_default().to_owned();
-        resource.strategy.convert(&mut object, &from);
     }
-    object["apiVersion"] = json!(resource.api_version());
-    object["kind"] = json!(resource.kind);
-    schema::prune(&resource.schema, &mut object);
-    resource.strategy.default(&mut object);
     object
+}
+
+/// Encodes an object of `served` as it is stored.
+pub(crate) fn encode_for(served: &Served, object: &Value) -> Draft {
+    let Some(hub) = &served.hub else {
+        return encode(object, served.form);
+    };
+    let mut object = object.clone();
+    customs::convert(&mut object, &hub.resource);
+    schema::prune(&hub.resource.schema, &mut object);
+    hub.resource.strategy.default(&mut object);
+    encode(&object, hub.form)
 }
 
 /// The time of now as objects carry it.
@@ -68,6 +84,8 @@ pub(crate) fn coerce(
     );
     if resource.custom.is_none() {
         codec::typed(&resource.schema, object).map_err(Refused::Typed)?;
+    } else {
+        crd::typed(&resource.schema, object).map_err(Refused::Typed)?;
     }
     match validation {
         FieldValidation::Ignore => {}
@@ -147,7 +165,7 @@ pub(crate) fn refuse(cx: &Context<'_>, name: &str, errors: &FieldErrors) -> ApiR
 
 /// Encodes an object, where it is not too large.
 pub(crate) fn draft(cx: &Context<'_>, object: &Value) -> ApiResult<Draft> {
-    let draft = encode(object, cx.served.form);
+    let draft = encode_for(&cx.served, object);
     if draft.len() > MAX_OBJECT {
         return Err(ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -310,6 +310,50 @@ fn owner_text(owner: &Value) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
+/// Metadata in the order in which the real server writes its fields, for messages that show them.
+pub(crate) fn in_order(metadata: &Value) -> String {
+    const FIELDS: [&str; 14] = [
+        "name",
+        "generateName",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "labels",
+        "annotations",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ];
+    const ENTRY: [&str; 7] = [
+        "manager",
+        "operation",
+        "apiVersion",
+        "time",
+        "fieldsType",
+        "fieldsV1",
+        "subresource",
+    ];
+    fn ordered(value: &Value, keys: &[&str]) -> String {
+        let fields = keys.iter().filter(|key| !value[**key].is_null()).map(|key| {
+            let field = &value[*key];
+            match (*key, field) {
+                ("ownerReferences", owners) => format!("\"ownerReferences\":{}", owners_text(owners)),
+                ("managedFields", Value::Array(list)) => {
+                    let list: Vec<String> = list.iter().map(|entry| ordered(entry, &ENTRY)).collect();
+                    format!("\"managedFields\":[{}]", list.join(","))
+                }
+                (key, field) => format!("\"{key}\":{field}"),
+            }
+        });
+        format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+    }
+    ordered(metadata, &FIELDS)
+}
+
 /// The rule for finalizers that built-in kinds have beyond that of all.
 pub(crate) fn validate_builtin_finalizers(object: &Value) -> FieldErrors {
     let at = Path::new("metadata").child("finalizers");

@@ -1,5 +1,6 @@
 //! JSON patches (RFC 6902).
 
+use super::kind_name;
 use crate::status::{ApiError, ApiResult};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -26,9 +27,9 @@ pub(crate) fn apply(object: &Value, patch: &Value) -> ApiResult<Value> {
         ));
     }
     let mut patched = object.clone();
-    serde_json::from_value::<json_patch::Patch>(patch.clone())
-        .ok()
-        .and_then(|patch| json_patch::patch(&mut patched, &patch).ok())
+    operations
+        .iter()
+        .try_for_each(|operation| run(&mut patched, operation))
         .ok_or_else(|| {
             ApiError::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -40,15 +41,24 @@ pub(crate) fn apply(object: &Value, patch: &Value) -> ApiResult<Value> {
     Ok(patched)
 }
 
-fn kind_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
+/// Does one operation. Where the real server's library is more lenient than the standard, so is this: what is
+/// replaced need not be there, and what is not there is null when it is tested.
+fn run(document: &mut Value, operation: &Value) -> Option<()> {
+    let op = operation["op"].as_str()?;
+    let path = operation["path"].as_str()?;
+    let mut operation = operation.clone();
+    if matches!(op, "replace" | "test") && document.pointer(path).is_none() {
+        let (parent, _) = path.rsplit_once('/')?;
+        let in_map = document.pointer(parent).is_some_and(Value::is_object);
+        if op == "test" {
+            return (in_map && operation["value"].is_null()).then_some(());
+        }
+        if in_map {
+            operation["op"] = "add".into();
+        }
     }
+    let operation = serde_json::from_value(operation).ok()?;
+    json_patch::patch(document, &[operation]).ok()
 }
 
 #[cfg(test)]
@@ -62,10 +72,12 @@ mod tests {
             {"op": "test", "path": "/a/b", "value": 1},
             {"op": "add", "path": "/l/-", "value": 8},
             {"op": "move", "from": "/a/b", "path": "/m"},
+            {"op": "replace", "path": "/a/c", "value": 5},
+            {"op": "test", "path": "/a/d", "value": null},
         ]);
         assert_eq!(
             apply(&object, &good),
-            Ok(json!({"a": {}, "l": [1, 2, 8], "m": 1}))
+            Ok(json!({"a": {"c": 5}, "l": [1, 2, 8], "m": 1}))
         );
         for bad in [
             json!([{"op": "test", "path": "/a/b", "value": 2}]),

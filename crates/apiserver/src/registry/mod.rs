@@ -16,6 +16,8 @@ pub(crate) struct Served {
     pub(crate) shelf: Arc<Shelf>,
     /// What its objects are encoded as; see [`crate::store::Entry::form`].
     pub(crate) form: u32,
+    /// For a version of a custom resource that is not the one that is stored: that one.
+    pub(crate) hub: Option<Arc<Served>>,
 }
 
 /// Everything that is served at one moment.
@@ -79,7 +81,7 @@ impl Registry {
         let mut slot = self.table.write();
         let mut table = Table::clone(&slot);
         for resource in resources {
-            table.insert(self.serve(store, resource));
+            table.insert(self.serve(store, resource, None));
         }
         *slot = Arc::new(table);
     }
@@ -89,13 +91,21 @@ impl Registry {
         let mut slot = self.table.write();
         let mut table = Table::clone(&slot);
         table.remove(group, plural);
+        let stored = resources.iter().find(|resource| {
+            let custom = resource.custom.as_ref();
+            custom.is_some_and(|custom| custom.version["storage"] == true)
+        });
+        let hub = stored.map(|stored| self.serve(store, stored.clone(), None));
         for resource in resources {
-            table.insert(self.serve(store, resource));
+            match &hub {
+                Some(hub) if hub.resource.version == resource.version => table.insert(hub.clone()),
+                _ => table.insert(self.serve(store, resource, hub.clone())),
+            }
         }
         *slot = Arc::new(table);
     }
 
-    fn serve(&self, store: &Store, resource: Arc<Resource>) -> Arc<Served> {
+    fn serve(&self, store: &Store, resource: Arc<Resource>, hub: Option<Arc<Served>>) -> Arc<Served> {
         let (group, plural) = match resource.strategy.stored_as() {
             Some((group, plural)) => (group.into(), plural.into()),
             None => (resource.group.clone(), resource.plural.clone()),
@@ -104,6 +114,7 @@ impl Registry {
             shelf: store.shelf(&group, &plural),
             form: self.forms.fetch_add(1, Ordering::Relaxed),
             resource,
+            hub,
         })
     }
 }

@@ -40,7 +40,7 @@ fn decode_json(body: &[u8]) -> Result<Decoded, String> {
             value,
             duplicates: duplicates.into_inner(),
         }),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(super::gojson::syntax_error(body).unwrap_or_else(|| error.to_string())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::status::{ApiError, ApiResult};
 use http::{HeaderMap, StatusCode, header};
+use serde_json::json;
 
 /// The list that the real server names.
 const SUPPORTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
@@ -92,13 +93,27 @@ pub(crate) fn patch_type(headers: &HeaderMap, strategic: bool) -> ApiResult<Patc
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" if strategic => Ok(PatchType::Strategic),
         "application/apply-patch+yaml" => Ok(PatchType::Apply),
-        _ if strategic => Err(unsupported(
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
-        )),
+        // The router of built-in kinds says it, before anything is read.
+        _ if strategic => Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            "415: Unsupported Media Type",
+        )
+        .with_details(json!({}))),
         _ => Err(unsupported(
             "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
         )),
     }
+}
+
+/// Whether the client would take any of the types that are served, whatever it wants made of them.
+pub(crate) fn names_a_type(headers: &HeaderMap) -> bool {
+    header(headers, header::ACCEPT).split(',').any(|clause| {
+        matches!(
+            parse(clause).0.as_str(),
+            "application/json" | "application/yaml" | PROTOBUF | "application/*" | "*/*"
+        )
+    })
 }
 
 /// What may be answered at an endpoint.
@@ -168,7 +183,7 @@ pub(crate) fn accept(
 }
 
 /// The refusal of what no endpoint can answer.
-pub(crate) fn not_acceptable(supported: &str) -> ApiError {
+fn not_acceptable(supported: &str) -> ApiError {
     ApiError::new(
         StatusCode::NOT_ACCEPTABLE,
         "NotAcceptable",

@@ -11,6 +11,8 @@ pub(crate) struct ResourcePath {
     pub(crate) resource: String,
     pub(crate) name: String,
     pub(crate) subresource: String,
+    /// Whether there is more after the subresource.
+    pub(crate) rest: bool,
     /// The deprecated `/watch/` prefix.
     pub(crate) watch: bool,
 }
@@ -62,7 +64,8 @@ impl ResourcePath {
         } else {
             found.resource = first;
         }
-        // What comes after a subresource belongs to it (as a proxied path).
+        // What comes after a subresource belongs to it, as a path that is proxied.
+        found.rest = next().is_some();
         Some(found)
     }
 

@@ -19,11 +19,25 @@ pub(crate) fn decode_yaml(body: &[u8]) -> Result<Decoded, String> {
         }
         .deserialize(reader)
     })
-    .map_err(|error| format!("yaml: {error}"))?;
+    .map_err(|error| said(&error.to_string()))?;
     Ok(Decoded {
         value,
         duplicates: duplicates.into_inner(),
     })
+}
+
+/// The first line of a decoder's error, in the form of the real one's.
+fn said(error: &str) -> String {
+    let line = error.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    match line.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
+        Some((place, what)) => match place.split_once(' ') {
+            Some(("1", _)) => format!("yaml: {what}"),
+            Some((number, _)) => format!("yaml: line {number}: {what}"),
+            None => format!("yaml: {what}"),
+        },
+        None => format!("yaml: {line}"),
+    }
 }
 
 #[cfg(test)]

@@ -100,9 +100,14 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        // What came before is not known here.
+        let inner = Inner {
+            forgotten: shared.version(),
+            ..Inner::default()
+        };
         Self {
             shared,
-            inner: RwLock::default(),
+            inner: RwLock::new(inner),
         }
     }
 
