@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clusterwright_benches::myapp::{self, MyApp};
-use clusterwright_benches::{figure, median};
+use clusterwright_benches::{cpu_time, figure, median};
 use clusterwright_runtime::cache::{Cache, CacheOptions};
 use clusterwright_runtime::client::Client;
 use clusterwright_runtime::manager::{RunContext, Runnable};
@@ -95,13 +94,13 @@ async fn measure() -> Result<()> {
     Ok(())
 }
 
-/// µs per read of one object, decoded.
+/// µs of CPU time per read of one object, decoded.
 fn read(client: &Client, keys: &[ObjectKey]) -> Result<f64> {
-    let start = Instant::now();
+    let before = cpu_time()?;
     for key in keys.iter().cycle().take(READS) {
         std::hint::black_box(client.get::<MyApp>(key)?).context("an object is missing")?;
     }
-    Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(u32::try_from(READS)?))
+    Ok(cpu_time()?.saturating_sub(before).as_secs_f64() * 1e6 / f64::from(u32::try_from(READS)?))
 }
 
 fn ratio(part: usize, whole: usize) -> f64 {

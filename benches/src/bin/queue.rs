@@ -163,12 +163,15 @@ fn length(name: &str) -> Duration {
 /// The same through kube's applier.
 async fn slow_applier() -> Result<f64> {
     let (store, mut writer) = reflector::store::<ConfigMap>();
+    // The applier starts once the store is ready, which takes a whole list.
+    writer.apply_watcher_event(&watcher::Event::Init);
     for key in keys(IN_FLIGHT) {
         let mut object = ConfigMap::default();
         object.metadata.name = Some(key.name().to_owned());
         object.metadata.namespace = key.namespace().map(str::to_owned);
-        writer.apply_watcher_event(&watcher::Event::Apply(object));
+        writer.apply_watcher_event(&watcher::Event::InitApply(object));
     }
+    writer.apply_watcher_event(&watcher::Event::InitDone);
     let requests: Vec<ReconcileRequest<ConfigMap>> = keys(IN_FLIGHT)
         .map(|key| {
             ObjectRef::new(key.name())

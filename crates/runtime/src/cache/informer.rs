@@ -28,6 +28,9 @@ const DOUBT: Duration = Duration::from_secs(10);
 /// Between failed attempts to list or watch: as client-go's reflector, but quicker at first.
 const RETRY: Backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(30));
 
+/// After how long without a failure the next one counts as the first.
+const FORGET: Duration = Duration::from_secs(120);
+
 /// What a handler is told.
 #[derive(Debug)]
 pub(crate) struct Notice<'a, K> {
@@ -207,6 +210,7 @@ impl<K: Object> Informer<K> {
         let mut streaming = true;
         let mut synced = false;
         let mut failures = 0;
+        let mut last_failure = Instant::now();
         loop {
             let mut events = std::pin::pin!(watcher(api.clone(), self.config(streaming)));
             let mut listing: Option<u32> = None;
@@ -243,6 +247,11 @@ impl<K: Object> Informer<K> {
                         break;
                     }
                     Err(error) => {
+                        // A kind that is quiet for long has no success to show, and none to atone for either.
+                        if last_failure.elapsed() > FORGET {
+                            failures = 0;
+                        }
+                        last_failure = Instant::now();
                         failures += 1;
                         let delay = retry_after(&error).max(RETRY.delay(failures));
                         tracing::warn!(kind = %K::kind(&()), namespace, %error, ?delay, "failed to list or watch");
