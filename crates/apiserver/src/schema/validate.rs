@@ -138,8 +138,7 @@ fn judge(schema: &Schema, value: &Value, walk: Walk<'_>, out: &mut Problems) -> 
         }
         Value::Number(number) => {
             matched += 2;
-            let float = number.as_f64().unwrap_or_default();
-            range(schema, checks.and_then(|checks| checks.format), float, walk, out);
+            range(schema, checks.and_then(|checks| checks.format), number, walk, out);
             if let Some(checks) = checks {
                 number_checks(checks, number, walk, out);
             }
@@ -193,7 +192,7 @@ fn wrong_type(schema: &Schema, format: Option<Format>, value: &Value) -> Option<
     let wants = |kind: Type| {
         schema.kind == Some(kind) || schema.int_or_string && matches!(kind, Type::Integer | Type::String)
     };
-    let whole = matches!(value, Value::Number(n) if n.as_f64().is_some_and(|f| f.fract() == 0.0));
+    let whole = matches!(value, Value::Number(n) if n.is_i64() || n.as_f64().is_some_and(is_json_integer));
     let fits = match value {
         Value::Null => true,
         Value::Bool(_) => wants(Type::Boolean),
@@ -430,6 +429,11 @@ fn number_checks(checks: &Checks, number: &Number, walk: Walk<'_>, out: &mut Pro
     }
 }
 
+/// Whether a float is a whole number that every reader of JSON takes as the same.
+fn is_json_integer(float: f64) -> bool {
+    float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_991.0
+}
+
 /// A whole number by cutting off the fraction, as Go converts.
 #[allow(clippy::cast_possible_truncation)]
 fn cut(float: f64) -> i64 {
@@ -443,7 +447,9 @@ fn is_whole(float: f64) -> bool {
     float.is_finite() && (off == 0.0 || off < 1e-9 * float.abs().max(1.0))
 }
 
-fn range(schema: &Schema, format: Option<Format>, float: f64, walk: Walk<'_>, out: &mut Problems) {
+fn range(schema: &Schema, format: Option<Format>, number: &Number, walk: Walk<'_>, out: &mut Problems) {
+    let float = number.as_f64().unwrap_or_default();
+    let fits_i64 = |float: f64| number.is_i64() || fits_i64(float);
     let (fits, kind) = match (format, schema.kind) {
         (Some(Format::Int32), _) => (
             float >= f64::from(i32::MIN) && float <= f64::from(i32::MAX) && float.fract() == 0.0,

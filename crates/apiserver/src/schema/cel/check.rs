@@ -433,9 +433,8 @@ impl<'a> Checker<'a, '_> {
         if space {
             return result;
         }
-        match (name, &target) {
-            ("value" | "orValue", Some(Ty::Optional(inner))) => return (**inner).clone(),
-            _ => {}
+        if let ("value" | "orValue", Some(Ty::Optional(inner))) = (name, &target) {
+            return (**inner).clone();
         }
         if signatures::accepts(name, target.as_ref(), &args) {
             return result;
