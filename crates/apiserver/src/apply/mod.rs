@@ -17,7 +17,6 @@ mod fieldsv1;
 mod last_applied;
 mod managed;
 mod merge;
-mod object_meta;
 mod prune;
 mod reconcile;
 mod remove;

@@ -5,8 +5,7 @@
 //! shape of its value. Where unknown fields are preserved, what is below merges as maps of maps, with atomic lists.
 
 use super::element::{Element, Key};
-use super::object_meta;
-use crate::schema::{ListType, Schema, SchemaRef, Type};
+use crate::schema::{ListType, Schema, SchemaRef, Type, object_meta};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -198,7 +197,7 @@ impl<'s> Map<'s> {
         };
         if object {
             match name {
-                "metadata" => return Some((Place::root(object_meta::schema(), false), true)),
+                "metadata" => return Some((Place::root(object_meta(), false), true)),
                 "apiVersion" | "kind" => return Some((Place::Text, true)),
                 _ => {}
             }

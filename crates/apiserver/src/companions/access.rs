@@ -3,7 +3,6 @@
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::discovery::{Discovery, Scope};
 use kube::{Client, Error};
-use std::time::Duration;
 
 /// A served kind.
 #[derive(Clone, Debug)]
@@ -54,19 +53,6 @@ pub(super) async fn discover(client: &Client) -> Result<Vec<Kind>, Error> {
         }
     }
     Ok(kinds)
-}
-
-/// Kinds once the server answers.
-pub(super) async fn discover_patiently(client: &Client) -> Vec<Kind> {
-    loop {
-        match discover(client).await {
-            Ok(kinds) => return kinds,
-            Err(error) => {
-                tracing::debug!(%error, "failed to discover what is served");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
 }
 
 /// The HTTP status that a call was refused with, or 0.

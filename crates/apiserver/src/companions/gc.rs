@@ -135,7 +135,7 @@ impl Collector {
             self.discover_at = self.discover_at.min(Instant::now() + DISCOVERY_DELAY);
         }
         let work = match told {
-            Told::Is(node) => self.graph.observe(node),
+            Told::Is(node) => self.graph.observe(&node),
             Told::Gone(uid) => self.graph.forget(&uid),
             Told::All(uids) => {
                 self.unlisted.remove(kind);

@@ -98,10 +98,10 @@ impl Graph {
     }
 
     /// Takes in an object that was added or changed.
-    pub(super) fn observe(&mut self, node: Node) -> Vec<Work> {
+    pub(super) fn observe(&mut self, node: &Node) -> Vec<Work> {
         let mut work = Vec::new();
         let old = self.nodes.insert(node.uid.clone(), node.clone());
-        if old.as_ref() == Some(&node) {
+        if old.as_ref() == Some(node) {
             return work;
         }
         let old_owners: &[OwnerReference] = old.as_ref().map_or(&[], |old| &old.owners);
@@ -122,7 +122,7 @@ impl Graph {
             if node
                 .owners
                 .iter()
-                .any(|reference| self.is_suspect(&node, reference))
+                .any(|reference| self.is_suspect(node, reference))
             {
                 work.push(Work::Delete(node.uid.clone()));
             }
@@ -218,18 +218,18 @@ mod tests {
     #[test]
     fn dependents_are_looked_at_when_their_owner_goes() {
         let mut graph = Graph::default();
-        assert_eq!(graph.observe(node("a", "n", &[])), []);
-        assert_eq!(graph.observe(node("b", "n", &["a"])), []);
+        assert_eq!(graph.observe(&node("a", "n", &[])), []);
+        assert_eq!(graph.observe(&node("b", "n", &["a"])), []);
         assert_eq!(graph.forget("a"), [delete("b")]);
-        assert_eq!(graph.observe(node("c", "n", &["a"])), [delete("c")]);
+        assert_eq!(graph.observe(&node("c", "n", &["a"])), [delete("c")]);
     }
 
     #[test]
     fn an_owner_in_another_namespace_is_reported() {
         let mut graph = Graph::default();
-        graph.observe(node("a", "n", &[]));
+        graph.observe(&node("a", "n", &[]));
         assert_eq!(
-            graph.observe(node("b", "m", &["a"])),
+            graph.observe(&node("b", "m", &["a"])),
             [Work::Misplaced("b".to_owned(), "a".to_owned()), delete("b")]
         );
     }
@@ -237,12 +237,12 @@ mod tests {
     #[test]
     fn an_owner_that_waits_is_looked_at_when_a_dependent_goes() {
         let mut graph = Graph::default();
-        graph.observe(node("a", "n", &[]));
-        graph.observe(node("b", "n", &["a"]));
+        graph.observe(&node("a", "n", &[]));
+        graph.observe(&node("b", "n", &["a"]));
         let mut deleted = node("a", "n", &[]);
         deleted.deleting = true;
         deleted.finalizers = vec![FOREGROUND.to_owned()];
-        assert_eq!(graph.observe(deleted), [delete("b"), delete("a")]);
+        assert_eq!(graph.observe(&deleted), [delete("b"), delete("a")]);
         assert_eq!(graph.forget("b"), [delete("a")]);
     }
 }

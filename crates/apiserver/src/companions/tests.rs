@@ -250,6 +250,6 @@ async fn what_is_switched_off_does_nothing() {
     create(&client, "default", "child", owned_by(&owner, false)).await;
     let api = maps(&client);
     api.delete("owner", &DeleteParams::background()).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!is_gone(&api, "child").await);
 }

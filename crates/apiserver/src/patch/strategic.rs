@@ -555,7 +555,7 @@ mod tests {
         )])
     }
 
-    fn merged(original: Value, patch: Value) -> ApiResult<Value> {
+    fn merged(original: &Value, patch: &Value) -> ApiResult<Value> {
         let original = json!({"kind": "Deployment", "spec": original});
         let patched = strategic_merge(&schema(), &original, &json!({ "spec": patch }))?;
         Ok(patched["spec"].clone())
@@ -644,7 +644,7 @@ mod tests {
             ),
         ];
         for (original, patch, expected) in table {
-            assert_eq!(merged(original, patch.clone()), Ok(expected), "{patch}");
+            assert_eq!(merged(&original, &patch), Ok(expected), "{patch}");
         }
     }
 
@@ -704,7 +704,7 @@ mod tests {
             ),
         ];
         for (patch, code, message) in table {
-            let error = merged(there.clone(), patch.clone()).unwrap_err();
+            let error = merged(&there, &patch).unwrap_err();
             assert_eq!((error.code.as_u16(), &*error.message), (code, message), "{patch}");
         }
     }

@@ -166,8 +166,8 @@ impl Server {
     }
 
     /// Applies; keeps what results.
-    pub(super) fn apply(&mut self, manager: &str, rest: Value, force: bool) -> ApiResult<Value> {
-        let config = self.object(&rest);
+    pub(super) fn apply(&mut self, manager: &str, rest: impl Into<Value>, force: bool) -> ApiResult<Value> {
+        let config = self.object(&rest.into());
         let result = self.with_target(|target, live| apply(target, live, &config, manager, force));
         if let Ok(object) = &result {
             self.live = Some(object.clone());
@@ -176,8 +176,8 @@ impl Server {
     }
 
     /// Writes the object without regard for managed fields, as a PUT that leaves them out.
-    pub(super) fn put(&mut self, manager: &str, rest: Value) -> Value {
-        let mut object = self.object(&rest);
+    pub(super) fn put(&mut self, manager: &str, rest: impl Into<Value>) -> Value {
+        let mut object = self.object(&rest.into());
         self.with_target(|target, live| track_update(target, live, &mut object, manager));
         self.live = Some(object.clone());
         object

@@ -169,7 +169,7 @@ fn managers_of_stored_entries_are_judged() {
             "metadata.managedFields[1].manager: Too long: may not be more than 128 bytes",
             "metadata.managedFields[2].operation: Invalid value: \"Merge\": must be `Apply` or `Update`",
             "metadata.managedFields[2].fieldsType: Invalid value: \"FieldsV2\": must be `FieldsV1`",
-            "metadata.managedFields[2].manager: Invalid value: \"a\\u0001\": invalid character U+0001 (at position 1)",
+            "metadata.managedFields[2].manager: Invalid value: \"a\\x01\": invalid character U+0001 (at position 1)",
         ]
     );
 }

@@ -205,7 +205,9 @@ fn roll(
         }
     };
     if is_recreate(deployment) {
-        old.iter().for_each(|set| scale(set, 0));
+        for set in old {
+            scale(set, 0);
+        }
         let pods_left = olds.iter().any(|size| size.wanted > 0 || size.there > 0) || terminating(scene, old);
         if !pods_left {
             scale(new, limits.replicas);

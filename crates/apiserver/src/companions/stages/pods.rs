@@ -14,7 +14,7 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, pod: &Value) -> Plan {
         staged: Some(Staged { stage, delay, action }),
         ..Plan::default()
     };
-    let stages = scene.stages;
+    let delays = scene.stages;
     let node = text(pod, "/spec/nodeName");
     if is_deleting(pod) {
         let uid = uid(pod).to_owned();
@@ -31,7 +31,7 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, pod: &Value) -> Plan {
         return if waits {
             Plan::default()
         } else {
-            staged("stop", stages.stop, action)
+            staged("stop", delays.stop, action)
         };
     }
     if node.is_empty() {
@@ -43,7 +43,7 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, pod: &Value) -> Plan {
             at: at.clone(),
             node: NODE,
         };
-        return staged("schedule", stages.schedule, action);
+        return staged("schedule", delays.schedule, action);
     }
     if node != NODE {
         return Plan::default();
@@ -51,12 +51,12 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, pod: &Value) -> Plan {
     match text(pod, "/status/phase") {
         "" | "Pending" if claims_are_bound(scene, at, pod) => staged(
             "start",
-            stages.start,
+            delays.start,
             Action::PatchStatus(at.clone(), running(scene, pod)),
         ),
         "Running" if ends(pod) => staged(
             "finish",
-            stages.start,
+            delays.start,
             Action::PatchStatus(at.clone(), finished(scene, pod)),
         ),
         _ => Plan::default(),
