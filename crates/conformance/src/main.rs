@@ -150,7 +150,6 @@ async fn compare(suite: &Suite, options: &Run) -> anyhow::Result<bool> {
 }
 
 async fn record(mut suite: Suite, selection: &Selection) -> anyhow::Result<bool> {
-    let all: BTreeSet<_> = suite.scenarios.iter().map(Scenario::id).collect();
     suite.filter(&selection.filter);
     let mut one = real(&suite.scenarios).await?;
     let two = real(&suite.scenarios).await?;
@@ -165,7 +164,7 @@ async fn record(mut suite: Suite, selection: &Selection) -> anyhow::Result<bool>
         }
         error.is_none()
     });
-    suite.record(&one, &all)?;
+    suite.record(&one)?;
     println!(
         "{} recorded, {broken} broken, {} not the same twice",
         one.len(),

@@ -99,6 +99,6 @@ impl Target for Ours {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(8)
+        Duration::from_secs(30)
     }
 }

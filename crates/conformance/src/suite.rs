@@ -22,7 +22,9 @@ const MOST_KNOWN: usize = 10;
 #[derive(Debug)]
 pub struct Suite {
     folder: PathBuf,
-    /// The scenarios.
+    /// The ids of all scenarios.
+    all: BTreeSet<String>,
+    /// The scenarios that were chosen.
     pub scenarios: Vec<Scenario>,
     /// The real server's transcripts, by the scenario's id.
     pub recordings: BTreeMap<String, Transcript>,
@@ -64,8 +66,10 @@ impl Suite {
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let scenarios = scenario::load(&folder.join("scenarios"))?;
         Ok(Self {
-            scenarios: scenario::load(&folder.join("scenarios"))?,
+            all: scenarios.iter().map(Scenario::id).collect(),
+            scenarios,
             recordings: recording::load(&folder.join("recordings"))?,
             known,
             pending: pending.map(str::to_owned).collect(),
@@ -120,17 +124,12 @@ impl Suite {
         report
     }
 
-    /// Commits transcripts of the real server as recordings. `all` are the ids of the whole suite: recordings of
-    /// others go.
+    /// Commits transcripts of the real server as recordings. Recordings of what is no scenario go.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn record(
-        &self,
-        transcripts: &BTreeMap<String, Transcript>,
-        all: &BTreeSet<String>,
-    ) -> anyhow::Result<()> {
-        recording::save(&self.folder.join("recordings"), transcripts, all)
+    pub fn record(&self, transcripts: &BTreeMap<String, Transcript>) -> anyhow::Result<()> {
+        recording::save(&self.folder.join("recordings"), transcripts, &self.all)
     }
 
     /// Writes the list of scenarios that fail; of those that `report` says nothing about, it stays as it is.
@@ -141,7 +140,10 @@ impl Suite {
         let mut text =
             "# Scenarios that the in-process server does not pass yet; the aim is an empty list.\n"
                 .to_owned();
-        let kept = self.pending.iter().filter(|id| !report.passed.contains(*id));
+        let kept = self
+            .pending
+            .intersection(&self.all)
+            .filter(|id| !report.passed.contains(*id));
         let ids: BTreeSet<_> = report.failed.keys().chain(kept).collect();
         for id in ids {
             writeln!(text, "{id}")?;
