@@ -208,6 +208,7 @@ async fn leadership_lost_in_mid_reconcile() {
         sleep(SECOND / 10).await;
         assert_eq!(first.last_sent(), last_of_first);
     }
+    // At most 4.4 s from the renewal to the look that sees it, and as much from its end to the look that sees that.
     let first_of_second = second.first_sent();
     assert!(
         first_of_second >= last_renewal + 15 * SECOND,
@@ -215,7 +216,7 @@ async fn leadership_lost_in_mid_reconcile() {
         first_of_second - last_renewal
     );
     assert!(
-        first_of_second <= last_renewal + 20 * SECOND,
+        first_of_second <= last_renewal + 24 * SECOND,
         "{:?}",
         first_of_second - last_renewal
     );
@@ -267,7 +268,7 @@ async fn handing_over_takes_no_lease_duration() {
     }
     let handed_over = ended.elapsed();
     assert!(
-        (8 * SECOND..20 * SECOND).contains(&handed_over),
+        (12 * SECOND..25 * SECOND).contains(&handed_over),
         "{handed_over:?}"
     );
 

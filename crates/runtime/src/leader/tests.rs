@@ -139,8 +139,8 @@ async fn a_dead_leaders_lease_is_taken_after_its_duration_and_not_before() {
         sleep(SECOND / 10).await;
     }
     let waited = died.elapsed();
-    // The last renewal is up to a retry period older than the death, the last look up to 4.4 s off.
-    assert!((13 * SECOND..20 * SECOND).contains(&waited), "{waited:?}");
+    // The last renewal is up to a retry period older than the death; it was seen up to 4.4 s later, and so is its end.
+    assert!((13 * SECOND..24 * SECOND).contains(&waited), "{waited:?}");
     assert!(second.leads());
     assert_eq!(server.spec().unwrap()["leaseTransitions"], 1);
 }
@@ -180,7 +180,7 @@ async fn a_partitioned_leader_stops_before_another_starts() {
     sleep(SECOND / 2).await;
     first.link.set(Link::Cut);
     let mut takeover = None;
-    for _ in 0..2000 {
+    for _ in 0..2500 {
         sleep(SECOND / 100).await;
         let others = [&second, &third].map(|candidate| candidate.fence.allows_writes());
         assert!(!(first.fence.allows_writes() && others.contains(&true)));
