@@ -1,8 +1,9 @@
-//! Conversion between the versions of a custom resource with strategy `None`: only `apiVersion` changes; what the
-//! other version does not know is pruned, its defaults are filled in.
+//! Conversion between the versions of a custom resource with strategy `None`: only `apiVersion` changes, and what the
+//! other version does not know is pruned. Its defaults are not filled in: the real server does that when it decodes
+//! (a request by its version, a stored object by the storage version), never when it converts.
 
 use crate::resource::Resource;
-use crate::schema::{apply_defaults, drop_nulls, prune};
+use crate::schema::{drop_nulls, prune};
 use serde_json::{Value, json};
 
 /// Turns an object into this version of its resource.
@@ -14,5 +15,29 @@ pub fn convert(object: &mut Value, to: &Resource) {
     }
     prune(&to.schema, object);
     drop_nulls(&to.schema, object);
-    apply_defaults(&to.schema, object);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::resources_of;
+
+    #[test]
+    fn prunes_but_fills_nothing_in() {
+        let version = |name: &str, fields: Value| {
+            json!({"name": name, "served": true, "schema": {"openAPIV3Schema":
+                {"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}}}})
+        };
+        let crd = json!({"spec": {"group": "a.b", "names": {"kind": "K", "plural": "ks"}, "versions": [
+            version("v1", json!({"a": {"type": "string"}, "c": {"type": "string"}})),
+            version("v2", json!({"a": {"type": "string"}, "b": {"type": "string", "default": "x"}}))]}});
+        let resources = resources_of(&crd);
+        let mut object = json!({"apiVersion": "a.b/v1", "kind": "K", "metadata": {"name": "n"},
+            "spec": {"a": "y", "c": "z"}});
+        convert(&mut object, &resources[1]);
+        assert_eq!(
+            object,
+            json!({"apiVersion": "a.b/v2", "kind": "K", "metadata": {"name": "n"}, "spec": {"a": "y"}})
+        );
+    }
 }
