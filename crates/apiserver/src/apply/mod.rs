@@ -34,7 +34,7 @@ mod tests;
 
 pub use engine::apply;
 pub use reset::{ResetFields, reset_fields};
-pub use scale::{ReplicasPath, to_parent, to_scale};
+pub use scale::{ReplicasPath, ScaleWrite, to_parent, to_scale};
 pub(crate) use typed::go_text;
 pub use update::{keep_times, track_update};
 pub use validate::{validate_field_manager, validate_managed_fields};

@@ -1,7 +1,7 @@
 //! Writes that are not applies.
 
 use super::fixture::{Server, entries};
-use crate::apply::{ReplicasPath, keep_times, to_parent, to_scale, validate_managed_fields};
+use crate::apply::{ReplicasPath, ScaleWrite, keep_times, to_parent, to_scale, validate_managed_fields};
 use crate::field::Path;
 use serde_json::json;
 
@@ -144,9 +144,51 @@ fn replicas_are_managed_through_the_scale() {
         entries(&json!({"metadata": {"managedFields": after}})),
         vec![
             r#"a Apply 0: {"f:spec":{"f:paused":{}}}"#,
-            r#"scaler/scale Update 0: {"f:spec":{"f:replicas":{}}}"#
+            r#"scaler/scale Update -: {"f:spec":{"f:replicas":{}}}"#
         ]
     );
+}
+
+#[test]
+fn a_scale_is_applied_to_and_written() {
+    let mut server = Server::new();
+    server
+        .apply("a", json!({"spec": {"replicas": 1}}), false)
+        .unwrap();
+    let parent = server.live.clone().unwrap();
+    let paths = [ReplicasPath {
+        api_version: "g/v1".to_owned(),
+        path: Some(vec!["spec".to_owned(), "replicas".to_owned()]),
+    }];
+    let before = json!({
+        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "o", "uid": "1"},
+        "spec": {"replicas": 1}, "status": {"replicas": 1},
+    });
+    let write = ScaleWrite {
+        parent: &parent,
+        api_version: "g/v1",
+        paths: &paths,
+        before: &before,
+        manager: "b",
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let config = json!({
+        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "o"}, "spec": {"replicas": 2},
+    });
+    assert_eq!(
+        write.apply(&config, false).unwrap_err().message,
+        "Apply failed with 1 conflict: conflict with \"a\": .spec.replicas"
+    );
+    let (scale, managed) = write.apply(&config, true).unwrap();
+    assert_eq!(scale["spec"]["replicas"], 2);
+    let taken = entries(&json!({"metadata": {"managedFields": managed}}));
+    assert_eq!(taken, [r#"b/scale Apply -: {"f:spec":{"f:replicas":{}}}"#]);
+
+    let mut changed = before.clone();
+    changed["spec"]["replicas"] = json!(3);
+    let (_, managed) = write.track(changed);
+    let taken = entries(&json!({"metadata": {"managedFields": managed}}));
+    assert_eq!(taken, [r#"b/scale Update -: {"f:spec":{"f:replicas":{}}}"#]);
 }
 
 #[test]
