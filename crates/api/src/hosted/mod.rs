@@ -38,7 +38,10 @@ pub const DEFAULT_REPLICAS: i32 = 2;
 
 macro_rules! version {
     ($v:literal) => {
-        concat!($v, ".matches('^v?1[.][0-9]{1,4}[.][0-9]{1,4}(-(alpha|beta|rc)[.][0-9]{1,4})?([+].*)?$')")
+        concat!(
+            $v,
+            ".matches('^v?1[.][0-9]{1,4}[.][0-9]{1,4}(-(alpha|beta|rc)[.][0-9]{1,4})?([+].*)?$')"
+        )
     };
 }
 macro_rules! minor {

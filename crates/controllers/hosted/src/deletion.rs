@@ -21,7 +21,11 @@ use crate::snapshot::DEPLOYMENTS;
 
 /// Does the next step of a deletion. Gives what is waited for; `None` when nothing is left.
 pub async fn step(client: &Client, object: &HostedControlPlane, names: &Names) -> Result<Option<Why>, Error> {
-    let stages = Stages { client, object, names };
+    let stages = Stages {
+        client,
+        object,
+        names,
+    };
     if let Some(left) = stages.api_servers().await? {
         return Ok(Some(left));
     }
@@ -62,21 +66,31 @@ impl Stages<'_> {
         let mut left = Vec::new();
         for claim in self.belonging::<PersistentVolumeClaim>()? {
             // Claims have no owner: a set that is deleted by mistake must not take its data along.
-            if claim.metadata.labels.as_ref().and_then(|labels| labels.get(meta::MANAGED_BY_LABEL)).map(String::as_str)
+            if claim
+                .metadata
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(meta::MANAGED_BY_LABEL))
+                .map(String::as_str)
                 == Some(meta::MANAGER)
             {
                 self.delete(&claim, &mut left).await?;
             }
         }
         for component in DEPLOYMENTS {
-            self.remove::<ConfigMap>(&self.names.kubeconfig_map(component), &mut left).await?;
+            self.remove::<ConfigMap>(&self.names.kubeconfig_map(component), &mut left)
+                .await?;
         }
         for name in [self.names.api_service(), self.names.etcd_service()] {
             self.remove::<Service>(&name, &mut left).await?;
         }
         let leaves = Leaf::ALL.iter().map(|leaf| self.names.leaf_secret(leaf.name()));
-        let purposes = ["kubeconfig", SERVICE_ACCOUNT_PURPOSE].into_iter().chain(Root::ALL.iter().map(|root| root.purpose()));
-        let secrets: Vec<String> = leaves.chain(purposes.map(|purpose| self.names.contract_secret(purpose))).collect();
+        let purposes = ["kubeconfig", SERVICE_ACCOUNT_PURPOSE]
+            .into_iter()
+            .chain(Root::ALL.iter().map(|root| root.purpose()));
+        let secrets: Vec<String> = leaves
+            .chain(purposes.map(|purpose| self.names.contract_secret(purpose)))
+            .collect();
         for name in secrets {
             self.remove::<Secret>(&name, &mut left).await?;
         }
@@ -88,7 +102,9 @@ impl Stages<'_> {
         let namespace = self.object.metadata.namespace.as_deref();
         let key = ObjectKey::beside::<K>(namespace, name);
         match self.client.get::<K>(&key)? {
-            Some(present) if owner::is_controlled_by(self.object, &present) => self.delete(&present, left).await,
+            Some(present) if owner::is_controlled_by(self.object, &present) => {
+                self.delete(&present, left).await
+            }
             _ => Ok(()),
         }
     }
@@ -114,7 +130,8 @@ impl Stages<'_> {
 
     fn belonging<K: Object>(&self) -> Result<Vec<K>, Error> {
         let namespace = self.object.metadata.namespace.as_deref().unwrap_or_default();
-        self.client.list_by(index::CLUSTER, &index::value(namespace, self.names.cluster()))
+        self.client
+            .list_by(index::CLUSTER, &index::value(namespace, self.names.cluster()))
     }
 }
 
@@ -122,6 +139,15 @@ fn why(reason: Reason, left: &[String]) -> Option<Why> {
     /// Enough to see what hangs.
     const NAMED: usize = 10;
     let (first, rest) = left.split_at(left.len().min(NAMED));
-    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-    (!left.is_empty()).then(|| Why::new(reason, format!("waits until these are gone: {}{more}", first.join(", "))))
+    let more = if rest.is_empty() {
+        String::new()
+    } else {
+        format!(" and {} more", rest.len())
+    };
+    (!left.is_empty()).then(|| {
+        Why::new(
+            reason,
+            format!("waits until these are gone: {}{more}", first.join(", ")),
+        )
+    })
 }

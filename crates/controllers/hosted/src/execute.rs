@@ -35,7 +35,9 @@ pub async fn delete<K: Object>(client: &Client, inputs: &Inputs, present: Option
     if let Some(present) = present
         && owner::controller_of(present).is_some_and(|owner| owner.uid == inputs.owner.uid)
     {
-        client.delete::<K>(&ObjectKey::of(present), &DeleteParams::default()).await?;
+        client
+            .delete::<K>(&ObjectKey::of(present), &DeleteParams::default())
+            .await?;
     }
     Ok(())
 }

@@ -29,8 +29,14 @@ impl Exposure {
     pub fn of(inputs: &Inputs, cluster: Option<&ApiEndpoint>, service: Option<&Service>) -> Self {
         let load_balancer = service.and_then(load_balancer);
         let own = inputs.spec.control_plane_endpoint.clone().unwrap_or_default();
-        let cluster = cluster.filter(|endpoint| endpoint.is_complete()).cloned().unwrap_or_default();
-        let host = [own.host, cluster.host].into_iter().find(|host| !host.is_empty()).or_else(|| load_balancer.clone());
+        let cluster = cluster
+            .filter(|endpoint| endpoint.is_complete())
+            .cloned()
+            .unwrap_or_default();
+        let host = [own.host, cluster.host]
+            .into_iter()
+            .find(|host| !host.is_empty())
+            .or_else(|| load_balancer.clone());
         let port = own.port.or(cluster.port).unwrap_or(inputs.network.port);
         Self {
             endpoint: host.map(|host| (host, port)),
@@ -40,7 +46,12 @@ impl Exposure {
 
     /// How the node stands.
     pub fn verdict(&self) -> Verdict {
-        let waits = || Why::new(Reason::WaitingForLoadBalancer, "the Service has no load balancer address yet");
+        let waits = || {
+            Why::new(
+                Reason::WaitingForLoadBalancer,
+                "the Service has no load balancer address yet",
+            )
+        };
         match (&self.endpoint, &self.load_balancer) {
             (Some(_), Some(_)) => Verdict::Ready,
             (Some(_), None) => Verdict::Usable(waits()),
@@ -58,7 +69,10 @@ impl Exposure {
 
     /// The address that API servers tell the hosted cluster they have: only an IP address can be.
     pub fn advertise(&self) -> Option<IpAddr> {
-        let hosts = [self.load_balancer.as_deref(), self.endpoint.as_ref().map(|(host, _)| host.as_str())];
+        let hosts = [
+            self.load_balancer.as_deref(),
+            self.endpoint.as_ref().map(|(host, _)| host.as_str()),
+        ];
         hosts.into_iter().flatten().find_map(|host| host.parse().ok())
     }
 
@@ -112,7 +126,13 @@ pub fn service(inputs: &Inputs) -> Service {
 
 /// The first address of a Service's load balancer.
 pub fn load_balancer(service: &Service) -> Option<String> {
-    let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?;
+    let ingress = service
+        .status
+        .as_ref()?
+        .load_balancer
+        .as_ref()?
+        .ingress
+        .as_ref()?;
     ingress.iter().find_map(|ingress| {
         [&ingress.ip, &ingress.hostname]
             .into_iter()

@@ -131,7 +131,10 @@ impl Verdicts {
     /// How a node stands; waiting, if it has not been looked at.
     pub fn get(&self, node: Node) -> Verdict {
         self.0.get(&node).cloned().unwrap_or_else(|| {
-            Verdict::Waiting(Why::new(Reason::WaitingForDependency, format!("{} was not looked at yet", node.title())))
+            Verdict::Waiting(Why::new(
+                Reason::WaitingForDependency,
+                format!("{} was not looked at yet", node.title()),
+            ))
         })
     }
 
@@ -146,7 +149,10 @@ impl Verdicts {
 
     /// The first of these nodes that is not ready, and why.
     pub fn first_not_ready(&self, nodes: &[Node]) -> Option<(Node, Verdict)> {
-        nodes.iter().map(|node| (*node, self.get(*node))).find(|(_, verdict)| *verdict != Verdict::Ready)
+        nodes
+            .iter()
+            .map(|node| (*node, self.get(*node)))
+            .find(|(_, verdict)| *verdict != Verdict::Ready)
     }
 }
 
@@ -177,7 +183,13 @@ mod tests {
         for node in [Node::Roots, Node::Certificates, Node::Etcd] {
             assert_eq!(verdicts.get(node), Verdict::Ready, "{node:?}");
         }
-        for node in [Node::ServingCertificate, Node::Kubeconfig, Node::ApiServer, Node::ControllerManager, Node::Scheduler] {
+        for node in [
+            Node::ServingCertificate,
+            Node::Kubeconfig,
+            Node::ApiServer,
+            Node::ControllerManager,
+            Node::Scheduler,
+        ] {
             assert!(!verdicts.get(node).is_usable(), "{node:?}");
         }
     }
@@ -186,7 +198,10 @@ mod tests {
     fn what_is_usable_lets_others_go_on() {
         let mut verdicts = Verdicts::default();
         verdicts.set(Node::Certificates, Verdict::Ready);
-        verdicts.set(Node::ApiServer, Verdict::Usable(Why::new(Reason::WaitingForReplicas, "1 of 3")));
+        verdicts.set(
+            Node::ApiServer,
+            Verdict::Usable(Why::new(Reason::WaitingForReplicas, "1 of 3")),
+        );
         assert_eq!(verdicts.blocked(Node::Scheduler), None);
     }
 }

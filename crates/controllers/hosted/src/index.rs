@@ -24,19 +24,27 @@ pub fn of_labelled(object: &impl kube::Resource) -> Vec<String> {
     let labels: Option<&BTreeMap<String, String>> = object.meta().labels.as_ref();
     let cluster = labels.and_then(|labels| labels.get(meta::CLUSTER_NAME_LABEL));
     let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-    cluster.map(|cluster| value(namespace, cluster)).into_iter().collect()
+    cluster
+        .map(|cluster| value(namespace, cluster))
+        .into_iter()
+        .collect()
 }
 
 /// The value for a control plane.
 pub fn of_control_plane(object: &HostedControlPlane) -> Vec<String> {
     let namespace = object.namespace().unwrap_or_default();
-    owner_cluster(object).map(|cluster| value(&namespace, cluster)).into_iter().collect()
+    owner_cluster(object)
+        .map(|cluster| value(&namespace, cluster))
+        .into_iter()
+        .collect()
 }
 
 /// The control planes that an object with the label belongs to.
 pub fn control_planes(object: &impl kube::Resource, client: &Client) -> Vec<ObjectKey> {
-    let keys = of_labelled(object)
-        .into_iter()
-        .map(|value| client.list_keys_by::<HostedControlPlane>(CLUSTER, &value).unwrap_or_default());
+    let keys = of_labelled(object).into_iter().map(|value| {
+        client
+            .list_keys_by::<HostedControlPlane>(CLUSTER, &value)
+            .unwrap_or_default()
+    });
     keys.flatten().collect()
 }

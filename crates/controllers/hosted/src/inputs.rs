@@ -59,7 +59,11 @@ pub struct Inputs {
 
 impl Inputs {
     /// Reads and checks a control plane and its Cluster.
-    pub fn new(object: &HostedControlPlane, cluster_name: &str, cluster: &Cluster) -> Result<Self, InputError> {
+    pub fn new(
+        object: &HostedControlPlane,
+        cluster_name: &str,
+        cluster: &Cluster,
+    ) -> Result<Self, InputError> {
         if cluster_name.len() > LONGEST_CLUSTER_NAME {
             return Err(InputError::ClusterName(cluster_name.len()));
         }

@@ -86,9 +86,15 @@ fn prepare(cache: &Cache) {
     scope::<PodDisruptionBudget>(cache);
     scope::<Pod>(cache);
     scope::<PersistentVolumeClaim>(cache);
-    cache.informer::<HostedControlPlane>().index(index::CLUSTER, index::of_control_plane);
-    cache.informer::<Pod>().index(index::CLUSTER, |pod| index::of_labelled(pod));
-    cache.informer::<PersistentVolumeClaim>().index(index::CLUSTER, |claim| index::of_labelled(claim));
+    cache
+        .informer::<HostedControlPlane>()
+        .index(index::CLUSTER, index::of_control_plane);
+    cache
+        .informer::<Pod>()
+        .index(index::CLUSTER, |pod| index::of_labelled(pod));
+    cache
+        .informer::<PersistentVolumeClaim>()
+        .index(index::CLUSTER, |claim| index::of_labelled(claim));
 }
 
 fn control_plane_of(cluster: &Cluster) -> Vec<ObjectKey> {
@@ -96,5 +102,8 @@ fn control_plane_of(cluster: &Cluster) -> Vec<ObjectKey> {
     let reference = cluster.spec.control_plane_ref.as_ref().filter(|reference| {
         reference.kind == "HostedControlPlane" && reference.api_group == "controlplane.cluster.x-k8s.io"
     });
-    reference.map(|reference| ObjectKey::namespaced(namespace, reference.name.as_str())).into_iter().collect()
+    reference
+        .map(|reference| ObjectKey::namespaced(namespace, reference.name.as_str()))
+        .into_iter()
+        .collect()
 }

@@ -136,13 +136,20 @@ fn bounded(prefix: &str, name: &str, suffix: &str, limit: usize) -> String {
         let _ = write!(hash, "{byte:02x}");
     }
     // Names of objects are ASCII, so that any cut is a cut between characters; the filter covers all others.
-    let kept: String = name.chars().filter(char::is_ascii).take(fits.saturating_sub(hash.len() + 1)).collect();
+    let kept: String = name
+        .chars()
+        .filter(char::is_ascii)
+        .take(fits.saturating_sub(hash.len() + 1))
+        .collect();
     format!("{prefix}{}-{hash}{suffix}", kept.trim_end_matches(['-', '.']))
 }
 
 /// Labels as the text of a selector, as in `status.selector`.
 pub fn selector_text(labels: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     pairs.join(",")
 }
 
@@ -183,6 +190,9 @@ mod tests {
     #[test]
     fn a_selector_is_written_as_a_query_has_it() {
         let text = selector_text(&Names::new("dev").selector(Component::ApiServer));
-        assert_eq!(text, "app.kubernetes.io/component=kube-apiserver,cluster.x-k8s.io/cluster-name=dev");
+        assert_eq!(
+            text,
+            "app.kubernetes.io/component=kube-apiserver,cluster.x-k8s.io/cluster-name=dev"
+        );
     }
 }

@@ -43,7 +43,11 @@ pub struct Network {
 impl Network {
     /// Reads the networks of a Cluster, with kubeadm's defaults for what it leaves out.
     pub fn of(network: Option<&ClusterNetwork>) -> Result<Self, NetworkError> {
-        let blocks = |ranges: Option<&NetworkRanges>| ranges.map(|ranges| ranges.cidr_blocks.clone()).unwrap_or_default();
+        let blocks = |ranges: Option<&NetworkRanges>| {
+            ranges
+                .map(|ranges| ranges.cidr_blocks.clone())
+                .unwrap_or_default()
+        };
         let mut services = blocks(network.and_then(|network| network.services.as_ref()));
         if services.is_empty() {
             services.push(DEFAULT_SERVICE_CIDR.to_owned());
@@ -59,7 +63,9 @@ impl Network {
             domain: network
                 .and_then(|network| network.service_domain.clone())
                 .unwrap_or_else(|| DEFAULT_SERVICE_DOMAIN.to_owned()),
-            port: network.and_then(|network| network.api_server_port).unwrap_or(DEFAULT_API_SERVER_PORT),
+            port: network
+                .and_then(|network| network.api_server_port)
+                .unwrap_or(DEFAULT_API_SERVER_PORT),
         })
     }
 }
@@ -124,14 +130,32 @@ mod tests {
         let network = Network::of(None).unwrap();
         assert_eq!(network.services, [DEFAULT_SERVICE_CIDR]);
         assert_eq!(network.kubernetes_service.to_string(), "10.96.0.1");
-        assert_eq!((network.pods.len(), network.domain.as_str(), network.port), (0, "cluster.local", 6443));
+        assert_eq!(
+            (network.pods.len(), network.domain.as_str(), network.port),
+            (0, "cluster.local", 6443)
+        );
     }
 
     #[test]
     fn the_first_address_is_that_of_the_block_not_of_the_text() {
-        assert_eq!(with(&["10.0.7.9/16"], &[]).unwrap().kubernetes_service.to_string(), "10.0.0.1");
-        assert_eq!(with(&["fd00:1::/108"], &[]).unwrap().kubernetes_service.to_string(), "fd00:1::1");
-        assert_eq!(with(&["0.0.0.0/0"], &[]).unwrap().kubernetes_service.to_string(), "0.0.0.1");
+        assert_eq!(
+            with(&["10.0.7.9/16"], &[])
+                .unwrap()
+                .kubernetes_service
+                .to_string(),
+            "10.0.0.1"
+        );
+        assert_eq!(
+            with(&["fd00:1::/108"], &[])
+                .unwrap()
+                .kubernetes_service
+                .to_string(),
+            "fd00:1::1"
+        );
+        assert_eq!(
+            with(&["0.0.0.0/0"], &[]).unwrap().kubernetes_service.to_string(),
+            "0.0.0.1"
+        );
     }
 
     #[test]
@@ -139,8 +163,14 @@ mod tests {
         for bad in ["10.96.0.0", "10.96.0.0/33", "x/8", "fd00::/129", "10.0.0.0/-1"] {
             assert_eq!(with(&[bad], &[]), Err(NetworkError::NotCidr(bad.to_owned())));
         }
-        assert_eq!(with(&["10.0.0.1/32"], &[]), Err(NetworkError::TooSmall("10.0.0.1/32".to_owned())));
-        assert!(matches!(with(&["10.0.0.0/16", "10.1.0.0/16"], &[]), Err(NetworkError::TooMany(_))));
+        assert_eq!(
+            with(&["10.0.0.1/32"], &[]),
+            Err(NetworkError::TooSmall("10.0.0.1/32".to_owned()))
+        );
+        assert!(matches!(
+            with(&["10.0.0.0/16", "10.1.0.0/16"], &[]),
+            Err(NetworkError::TooMany(_))
+        ));
         assert!(with(&["10.0.0.0/16", "fd00::/108"], &["10.244.0.0/16", "fd01::/64"]).is_ok());
     }
 }

@@ -126,7 +126,9 @@ impl<'a> Pass<'a> {
         for root in Root::ALL {
             let name = self.read.inputs.names.contract_secret(root.purpose());
             let state = judge_root(self.read.snapshot.secrets.get(&name), in_use, self.now);
-            let material = self.root(name, state, |now| Material::make_root(root, now)).await?;
+            let material = self
+                .root(name, state, |now| Material::make_root(root, now))
+                .await?;
             self.roots.insert(root, material);
         }
         let name = self.read.inputs.names.contract_secret(SERVICE_ACCOUNT_PURPOSE);
@@ -152,7 +154,8 @@ impl<'a> Pass<'a> {
             RootState::Lost => Err(Error::Root {
                 reason: Reason::CertificateAuthorityMissing,
                 secret,
-                problem: "it is gone, and the cluster would not trust a new one; restore it from a backup".to_owned(),
+                problem: "it is gone, and the cluster would not trust a new one; restore it from a backup"
+                    .to_owned(),
             }),
             RootState::Bad(problem) => Err(Error::Root {
                 reason: Reason::CertificateInvalid,
@@ -163,14 +166,22 @@ impl<'a> Pass<'a> {
     }
 
     async fn endpoint(&mut self) -> Result<Verdict, Error> {
-        let service = execute::apply(self.client, &self.read.inputs, &exposure::service(&self.read.inputs)).await?;
+        let service = execute::apply(
+            self.client,
+            &self.read.inputs,
+            &exposure::service(&self.read.inputs),
+        )
+        .await?;
         let given = self.read.cluster.spec.control_plane_endpoint.as_ref();
         self.exposure = Exposure::of(&self.read.inputs, given, Some(&service));
         let field = self.exposure.to_field();
         if field.is_some() && field != self.read.inputs.spec.control_plane_endpoint {
             let patch = json!({"spec": {"controlPlaneEndpoint": field}});
             let key = ObjectKey::of(&self.read.object);
-            self.read.object = self.client.patch::<HostedControlPlane, _>(&key, &Patch::Merge(patch)).await?;
+            self.read.object = self
+                .client
+                .patch::<HostedControlPlane, _>(&key, &Patch::Merge(patch))
+                .await?;
             self.read.inputs.spec.control_plane_endpoint = field;
         }
         Ok(self.exposure.verdict())
@@ -235,7 +246,10 @@ impl<'a> Pass<'a> {
             self.roots.get(&Root::Cluster),
             self.leaves.get(&Leaf::Admin),
         ) else {
-            return Ok(Verdict::Waiting(Why::new(Reason::WaitingForDependency, "waits for the endpoint")));
+            return Ok(Verdict::Waiting(Why::new(
+                Reason::WaitingForDependency,
+                "waits for the endpoint",
+            )));
         };
         let secret = components::admin_kubeconfig(&self.read.inputs, host, *port, root.certificate(), admin);
         execute::apply(self.client, &self.read.inputs, &secret).await?;
@@ -245,7 +259,11 @@ impl<'a> Pass<'a> {
     async fn etcd(&mut self) -> Result<Verdict, Error> {
         let inputs = &self.read.inputs;
         // A set's volumes can't be changed through it: what there is stays, and is named as not supported.
-        let size = self.read.snapshot.volume_size().unwrap_or_else(|| etcd::volume_size(inputs));
+        let size = self
+            .read
+            .snapshot
+            .volume_size()
+            .unwrap_or_else(|| etcd::volume_size(inputs));
         let desired = etcd::etcd(inputs, &self.targets.etcd, &size);
         execute::apply(self.client, inputs, &desired.service).await?;
         let set = execute::apply(self.client, inputs, &desired.stateful_set).await?;
@@ -283,7 +301,13 @@ impl<'a> Pass<'a> {
     }
 
     fn settings(&mut self, component: Component, version: crate::version::Version) -> Settings {
-        let after = self.read.inputs.spec.rollout.as_ref().and_then(|rollout| rollout.after.as_ref());
+        let after = self
+            .read
+            .inputs
+            .spec
+            .rollout
+            .as_ref()
+            .and_then(|rollout| rollout.after.as_ref());
         let after = after.map(|after| after.0);
         if let Some(after) = after.filter(|after| *after > self.now) {
             self.remind(after.as_second().saturating_add(1));
@@ -301,7 +325,12 @@ impl<'a> Pass<'a> {
         }
     }
 
-    async fn deploy(&mut self, component: Component, desired: Desired, settings: &Settings) -> Result<Verdict, Error> {
+    async fn deploy(
+        &mut self,
+        component: Component,
+        desired: Desired,
+        settings: &Settings,
+    ) -> Result<Verdict, Error> {
         let inputs = &self.read.inputs;
         if let Some(kubeconfig) = &desired.kubeconfig {
             execute::apply(self.client, inputs, kubeconfig).await?;
@@ -360,7 +389,10 @@ impl<'a> Pass<'a> {
                 warning: true,
                 reason: Reason::ArgumentOverridden,
                 action: "SetArguments",
-                note: format!("--{name} of {} is set by the controller; the spec's value is not used", component.program()),
+                note: format!(
+                    "--{name} of {} is set by the controller; the spec's value is not used",
+                    component.program()
+                ),
             });
         }
     }

@@ -92,7 +92,11 @@ fn print(value: i128, form: Form) -> String {
             for (power, (_, factor)) in [18, 15, 12, 9, 6, 3, 0, -3, -6, -9].into_iter().zip(DECIMAL) {
                 if value % factor == 0 {
                     let number = value / factor;
-                    return if power == 0 { number.to_string() } else { format!("{number}e{power}") };
+                    return if power == 0 {
+                        number.to_string()
+                    } else {
+                        format!("{number}e{power}")
+                    };
                 }
             }
             value.to_string()
@@ -125,8 +129,11 @@ pub fn units(quantity: &Quantity) -> Option<i64> {
 /// Requests and limits as the API server would store them.
 pub fn canonical_resources(resources: &ResourceRequirements) -> ResourceRequirements {
     let each = |map: &Option<BTreeMap<String, Quantity>>| {
-        map.as_ref()
-            .map(|map| map.iter().map(|(name, value)| (name.clone(), canonical(value))).collect())
+        map.as_ref().map(|map| {
+            map.iter()
+                .map(|(name, value)| (name.clone(), canonical(value)))
+                .collect()
+        })
     };
     ResourceRequirements {
         claims: resources.claims.clone(),

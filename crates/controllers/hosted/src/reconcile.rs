@@ -29,7 +29,11 @@ pub struct HostedControlPlanes;
 impl HostedControlPlanes {
     async fn work(cx: &Context, read: Read) -> Result<Outcome, Error> {
         let now = cx.clock().now();
-        let first_look = read.object.status.as_ref().and_then(|status| status.observed_generation)
+        let first_look = read
+            .object
+            .status
+            .as_ref()
+            .and_then(|status| status.observed_generation)
             != read.object.metadata.generation;
         let mut pass = Pass::new(cx.client(), now, read);
         pass.run().await;
@@ -100,7 +104,9 @@ impl Reconciler for HostedControlPlanes {
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let name = owner_cluster(&object).map(str::to_owned);
         let cluster: Option<Cluster> = match &name {
-            Some(name) => cx.client().get(&ObjectKey::namespaced(namespace.as_str(), name.as_str()))?,
+            Some(name) => cx
+                .client()
+                .get(&ObjectKey::namespaced(namespace.as_str(), name.as_str()))?,
             None => None,
         };
         if let Some(by) = paused_by(&object, cluster.as_ref()) {
@@ -139,7 +145,9 @@ impl Reconciler for HostedControlPlanes {
             return Ok(Outcome::Done);
         };
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
-        let cluster: Option<Cluster> = cx.client().get(&ObjectKey::namespaced(namespace, name.as_str()))?;
+        let cluster: Option<Cluster> = cx
+            .client()
+            .get(&ObjectKey::namespaced(namespace, name.as_str()))?;
         if let Some(by) = paused_by(&object, cluster.as_ref()) {
             pause(cx, &object, by).await?;
             return Ok(Outcome::RequeueAfter(DELETION_RETRY));
@@ -171,7 +179,12 @@ async fn pause(cx: &Context, object: &HostedControlPlane, by: &str) -> Result<Ou
 
 /// Says why the object can't be worked on, by an Event once. What runs already is left as it is, and is said to be as
 /// it was.
-async fn hold(cx: &Context, object: &HostedControlPlane, reason: Reason, message: &str) -> Result<Outcome, Error> {
+async fn hold(
+    cx: &Context,
+    object: &HostedControlPlane,
+    reason: Reason,
+    message: &str,
+) -> Result<Outcome, Error> {
     let mut status = object.status.clone().unwrap_or_default();
     let unknown = conditions::get(&status.conditions, Type::Available.as_str()).is_none();
     let said = conditions::get(&status.conditions, Type::Ready.as_str());
@@ -194,7 +207,11 @@ async fn hold(cx: &Context, object: &HostedControlPlane, reason: Reason, message
     Ok(Outcome::Done)
 }
 
-async fn write_status(cx: &Context, object: &HostedControlPlane, status: HostedControlPlaneStatus) -> Result<(), Error> {
+async fn write_status(
+    cx: &Context,
+    object: &HostedControlPlane,
+    status: HostedControlPlaneStatus,
+) -> Result<(), Error> {
     let config = HostedControlPlane {
         metadata: ObjectMeta {
             name: object.metadata.name.clone(),

@@ -44,7 +44,11 @@ impl Rollout {
     pub fn of_deployment(deployment: &Deployment) -> Self {
         let status = deployment.status.clone().unwrap_or_default();
         Self {
-            desired: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+            desired: deployment
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.replicas)
+                .unwrap_or(1),
             total: status.replicas.unwrap_or(0),
             updated: status.updated_replicas.unwrap_or(0),
             ready: status.ready_replicas.unwrap_or(0),
@@ -102,19 +106,29 @@ pub fn is_live(pod: &Pod) -> bool {
 /// Whether a pod is a component's.
 pub fn is_of(pod: &Pod, component: Component) -> bool {
     let labels = pod.metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(meta::COMPONENT_LABEL)).is_some_and(|label| label == component.program())
+    labels
+        .and_then(|labels| labels.get(meta::COMPONENT_LABEL))
+        .is_some_and(|label| label == component.program())
 }
 
 /// Whether a pod is ready.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     pod.metadata.deletion_timestamp.is_none()
-        && conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// The version that a pod runs.
 pub fn pod_version(pod: &Pod) -> Option<Version> {
-    pod.metadata.annotations.as_ref()?.get(meta::VERSION_ANNOTATION)?.parse().ok()
+    pod.metadata
+        .annotations
+        .as_ref()?
+        .get(meta::VERSION_ANNOTATION)?
+        .parse()
+        .ok()
 }
 
 /// Whether every live pod of a component runs this version: one that is still stopping counts, it may yet answer.
@@ -135,7 +149,9 @@ pub fn rollout_marker(
     now: Timestamp,
 ) -> Option<String> {
     match after {
-        Some(after) if after <= now && oldest_pod.is_some_and(|oldest| oldest < after) => Some(after.to_string()),
+        Some(after) if after <= now && oldest_pod.is_some_and(|oldest| oldest < after) => {
+            Some(after.to_string())
+        }
         _ => carried.map(str::to_owned),
     }
 }
@@ -150,7 +166,11 @@ mod tests {
 
     #[test]
     fn a_rollout_date_replaces_pods_that_are_older_once() {
-        let (early, date, late) = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z");
+        let (early, date, late) = (
+            "2026-01-01T00:00:00Z",
+            "2026-02-01T00:00:00Z",
+            "2026-03-01T00:00:00Z",
+        );
         let marker = |after: Option<&str>, carried, oldest: Option<&str>, now| {
             rollout_marker(after.map(time), carried, oldest.map(time), time(now))
         };
@@ -159,8 +179,16 @@ mod tests {
         assert_eq!(marker(Some(date), None, Some(early), late).as_deref(), Some(date));
         assert_eq!(marker(Some(date), None, Some(late), late), None, "young already");
         assert_eq!(marker(Some(date), None, None, late), None, "no pods");
-        assert_eq!(marker(Some(date), Some(date), Some(late), late).as_deref(), Some(date), "kept");
-        assert_eq!(marker(None, Some(date), Some(late), late).as_deref(), Some(date), "kept when taken out");
+        assert_eq!(
+            marker(Some(date), Some(date), Some(late), late).as_deref(),
+            Some(date),
+            "kept"
+        );
+        assert_eq!(
+            marker(None, Some(date), Some(late), late).as_deref(),
+            Some(date),
+            "kept when taken out"
+        );
     }
 
     #[test]
@@ -178,8 +206,14 @@ mod tests {
             Rollout { total: 4, ..whole },
             Rollout { updated: 2, ..whole },
             Rollout { ready: 2, ..whole },
-            Rollout { available: 2, ..whole },
-            Rollout { observed: false, ..whole },
+            Rollout {
+                available: 2,
+                ..whole
+            },
+            Rollout {
+                observed: false,
+                ..whole
+            },
         ] {
             assert!(!part.is_complete(), "{part:?}");
         }

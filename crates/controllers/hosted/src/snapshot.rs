@@ -18,7 +18,11 @@ use crate::rollout::{self, Rollout};
 use crate::version::Deployed;
 
 /// The components that run in Deployments.
-pub const DEPLOYMENTS: [Component; 3] = [Component::ApiServer, Component::ControllerManager, Component::Scheduler];
+pub const DEPLOYMENTS: [Component; 3] = [
+    Component::ApiServer,
+    Component::ControllerManager,
+    Component::Scheduler,
+];
 
 /// Everything under one control plane.
 #[derive(Clone, Debug, Default)]
@@ -70,12 +74,18 @@ impl Snapshot {
 
     /// The replicas of a Deployment; none if there is none.
     pub fn rollout(&self, component: Component) -> Rollout {
-        self.deployments.get(&component).map(Rollout::of_deployment).unwrap_or_default()
+        self.deployments
+            .get(&component)
+            .map(Rollout::of_deployment)
+            .unwrap_or_default()
     }
 
     /// etcd's members; none if there is none.
     pub fn etcd_rollout(&self) -> Rollout {
-        self.etcd.as_ref().map(Rollout::of_stateful_set).unwrap_or_default()
+        self.etcd
+            .as_ref()
+            .map(Rollout::of_stateful_set)
+            .unwrap_or_default()
     }
 
     /// Which versions run.
@@ -84,8 +94,12 @@ impl Snapshot {
             let deployment = self.deployments.get(&component)?;
             rollout::template_version(rollout::template(deployment)?)
         };
-        let annotations = self.etcd.as_ref().and_then(|set| set.metadata.annotations.as_ref());
-        let etcd = annotations.and_then(|annotations| annotations.get(clusterwright_api::meta::VERSION_ANNOTATION));
+        let annotations = self
+            .etcd
+            .as_ref()
+            .and_then(|set| set.metadata.annotations.as_ref());
+        let etcd =
+            annotations.and_then(|annotations| annotations.get(clusterwright_api::meta::VERSION_ANNOTATION));
         let api_server = version(Component::ApiServer);
         Deployed {
             etcd: etcd.and_then(|version| version.parse().ok()),
@@ -111,8 +125,21 @@ impl Snapshot {
 
     /// The size that etcd's volumes were asked for with.
     pub fn volume_size(&self) -> Option<k8s_openapi::apimachinery::pkg::api::resource::Quantity> {
-        let claims = self.etcd.as_ref()?.spec.as_ref()?.volume_claim_templates.as_ref()?;
-        let requests = claims.first()?.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+        let claims = self
+            .etcd
+            .as_ref()?
+            .spec
+            .as_ref()?
+            .volume_claim_templates
+            .as_ref()?;
+        let requests = claims
+            .first()?
+            .spec
+            .as_ref()?
+            .resources
+            .as_ref()?
+            .requests
+            .as_ref()?;
         requests.get("storage").cloned()
     }
 
@@ -137,7 +164,9 @@ pub fn owner_cluster(object: &HostedControlPlane) -> Option<&str> {
     let owners = object.metadata.owner_references.as_deref().unwrap_or_default();
     owners
         .iter()
-        .find(|owner| owner.kind == "Cluster" && owner.api_version.split('/').next() == Some("cluster.x-k8s.io"))
+        .find(|owner| {
+            owner.kind == "Cluster" && owner.api_version.split('/').next() == Some("cluster.x-k8s.io")
+        })
         .map(|owner| owner.name.as_str())
 }
 

@@ -79,7 +79,11 @@ pub fn status(observed: &Observed<'_>) -> HostedControlPlaneStatus {
     status.ready_replicas = Some(api_servers.ready);
     status.available_replicas = Some(api_servers.available);
     // Before the workload's controller has seen the present template, none is known to have it.
-    status.up_to_date_replicas = Some(if api_servers.observed { api_servers.updated } else { 0 });
+    status.up_to_date_replicas = Some(if api_servers.observed {
+        api_servers.updated
+    } else {
+        0
+    });
     status.external_managed_control_plane = Some(true);
     status.etcd_volume_size = snapshot.volume_size();
     status.legacy_ip = observed
@@ -104,11 +108,18 @@ pub fn status(observed: &Observed<'_>) -> HostedControlPlaneStatus {
 }
 
 fn set_versions(status: &mut HostedControlPlaneStatus, snapshot: &Snapshot) {
-    let pods = || snapshot.pods.iter().filter(|pod| rollout::is_of(pod, Component::ApiServer) && rollout::is_live(pod));
+    let pods = || {
+        snapshot
+            .pods
+            .iter()
+            .filter(|pod| rollout::is_of(pod, Component::ApiServer) && rollout::is_live(pod))
+    };
     let count = |ready_only: bool| {
         let mut versions: Vec<(Version, i32)> = Vec::new();
         for pod in pods().filter(|pod| !ready_only || rollout::is_ready(pod)) {
-            let Some(version) = rollout::pod_version(pod) else { continue };
+            let Some(version) = rollout::pod_version(pod) else {
+                continue;
+            };
             match versions.iter_mut().find(|(known, _)| *known == version) {
                 Some((_, count)) => *count += 1,
                 None => versions.push((version, 1)),
@@ -173,7 +184,10 @@ fn set_conditions(status: &mut HostedControlPlaneStatus, observed: &Observed<'_>
         certificates.as_ref().and_then(|(_, verdict)| verdict.why()),
     );
     // These two hold as soon as what depends on them can go on.
-    for (kind, node) in [(Type::EndpointReady, Node::Endpoint), (Type::EtcdClusterAvailable, Node::Etcd)] {
+    for (kind, node) in [
+        (Type::EndpointReady, Node::Endpoint),
+        (Type::EtcdClusterAvailable, Node::Etcd),
+    ] {
         let verdict = verdicts.get(node);
         match &verdict {
             Verdict::Usable(why) => conditions.set(kind, true, Reason::Ready, why.message.clone()),
@@ -229,9 +243,9 @@ pub fn unsupported_message(fields: &[&str]) -> String {
 
 fn rolling(snapshot: &Snapshot) -> Vec<&'static str> {
     let etcd = snapshot.etcd.is_some() && snapshot.etcd_rollout().is_rolling();
-    let deployments = DEPLOYMENTS
-        .into_iter()
-        .filter(|component| snapshot.deployments.contains_key(component) && snapshot.rollout(*component).is_rolling());
+    let deployments = DEPLOYMENTS.into_iter().filter(|component| {
+        snapshot.deployments.contains_key(component) && snapshot.rollout(*component).is_rolling()
+    });
     let mut components: Vec<Component> = deployments.collect();
     if etcd {
         components.insert(0, Component::Etcd);

@@ -7,7 +7,10 @@ use clusterwright_api::hosted::HostedControlPlaneSpec;
 /// `volume_differs`: etcd's volumes are there and have another size than the spec asks for.
 pub fn unsupported(spec: &HostedControlPlaneSpec, volume_differs: bool) -> Vec<&'static str> {
     let inline = &spec.inline;
-    let api_server = inline.deployment.as_ref().and_then(|deployment| deployment.api_server.as_ref());
+    let api_server = inline
+        .deployment
+        .as_ref()
+        .and_then(|deployment| deployment.api_server.as_ref());
     let etcd = inline.etcd.as_ref();
     // Leaving kube-proxy out is what happens anyway.
     let kube_proxy = inline.kube_proxy.as_ref().is_some_and(|proxy| {
@@ -29,7 +32,10 @@ pub fn unsupported(spec: &HostedControlPlaneSpec, volume_differs: bool) -> Vec<&
         ("spec.coredns", inline.coredns.is_some()),
         ("spec.kubeProxy", kube_proxy),
         ("spec.etcd.volumeSize", volume_differs),
-        ("spec.etcd.autoGrow", etcd.is_some_and(|etcd| etcd.auto_grow == Some(true))),
+        (
+            "spec.etcd.autoGrow",
+            etcd.is_some_and(|etcd| etcd.auto_grow == Some(true)),
+        ),
         ("spec.etcd.backup", etcd.is_some_and(|etcd| etcd.backup.is_some())),
         ("spec.oidcProviders", !inline.oidc_providers.is_empty()),
         ("spec.certificates", inline.certificates.is_some()),
@@ -46,7 +52,9 @@ mod tests {
 
     fn of(fields: Value) -> Vec<&'static str> {
         let mut spec = json!({"version": "v1.36.3", "replicas": 3});
-        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        spec.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
         unsupported(&serde_json::from_value(spec).unwrap(), false)
     }
 

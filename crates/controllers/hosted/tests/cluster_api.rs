@@ -17,7 +17,9 @@ use serde_json::json;
 fn condition_of(cluster: &Cluster, kind: &str) -> String {
     let conditions = cluster.status.iter().flat_map(|status| &status.conditions);
     let found = conditions.into_iter().find(|condition| condition.type_ == kind);
-    found.map(|condition| format!("{} {}", condition.status, condition.reason)).unwrap_or_default()
+    found
+        .map(|condition| format!("{} {}", condition.status, condition.reason))
+        .unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,8 +28,10 @@ async fn the_core_manager_adopts_a_control_plane_and_brings_its_cluster_up() {
         require!(tools::find(name));
     }
     let start = || {
-        let mut control_plane =
-            ControlPlane::builder().api_server_flag("--disable-admission-plugins=ServiceAccount").start().unwrap();
+        let mut control_plane = ControlPlane::builder()
+            .api_server_flag("--disable-admission-plugins=ServiceAccount")
+            .start()
+            .unwrap();
         ClusterApi::start(&mut control_plane).unwrap();
         control_plane
     };
@@ -39,7 +43,11 @@ async fn the_core_manager_adopts_a_control_plane_and_brings_its_cluster_up() {
     // No owner, no label: those are the core manager's to set.
     let mut object = common::control_plane(&json!({"version": "v1.36.3"}));
     object.metadata = serde_json::from_value(json!({"name": NAME})).unwrap();
-    bench.api::<HostedControlPlane>().create(&PostParams::default(), &object).await.unwrap();
+    bench
+        .api::<HostedControlPlane>()
+        .create(&PostParams::default(), &object)
+        .await
+        .unwrap();
     let cluster = json!({
         "metadata": {"name": NAME},
         "spec": {
@@ -63,14 +71,23 @@ async fn the_core_manager_adopts_a_control_plane_and_brings_its_cluster_up() {
         tokio::time::sleep(bench.pause).await;
         cluster = clusters.get(NAME).await.unwrap();
     }
-    assert_eq!(condition_of(&cluster, "ControlPlaneInitialized"), "True Initialized");
+    assert_eq!(
+        condition_of(&cluster, "ControlPlaneInitialized"),
+        "True Initialized"
+    );
     assert_eq!(condition_of(&cluster, "ControlPlaneAvailable"), "True Available");
     let endpoint = cluster.spec.control_plane_endpoint.clone().unwrap();
-    assert_eq!((endpoint.host.as_str(), endpoint.port), ("192.0.2.10", Some(6443)));
+    assert_eq!(
+        (endpoint.host.as_str(), endpoint.port),
+        ("192.0.2.10", Some(6443))
+    );
     let status = serde_json::to_value(&cluster.status).unwrap();
     assert_eq!(status["controlPlane"]["replicas"], 3, "{status:#}");
     assert_eq!(status["controlPlane"]["readyReplicas"], 3);
-    assert_eq!(status["controlPlane"]["versions"], json!([{"version": "v1.36.3", "replicas": 3}]));
+    assert_eq!(
+        status["controlPlane"]["versions"],
+        json!([{"version": "v1.36.3", "replicas": 3}])
+    );
     let object = bench.get().await.unwrap();
     assert_eq!(object.labels()["cluster.x-k8s.io/cluster-name"], NAME);
 

@@ -19,41 +19,63 @@ use serde_json::json;
 
 /// Whether the program reads these flags; its output if not.
 fn reads(program: &Path, args: &[String]) -> Result<(), String> {
-    let output = Command::new(program).args(args).arg("--help").env_clear().output().unwrap();
+    let output = Command::new(program)
+        .args(args)
+        .arg("--help")
+        .env_clear()
+        .output()
+        .unwrap();
     if output.status.success() {
         return Ok(());
     }
     let text = [output.stdout, output.stderr].concat();
-    Err(String::from_utf8_lossy(&text).lines().filter(|line| line.contains("rror") || line.contains("flag")).take(5).collect())
+    Err(String::from_utf8_lossy(&text)
+        .lines()
+        .filter(|line| line.contains("rror") || line.contains("flag"))
+        .take(5)
+        .collect())
 }
 
 /// The arguments as the kubelet hands them over.
 fn args(template: &PodTemplateSpec) -> Vec<String> {
     let container = &template.spec.as_ref().unwrap().containers[0];
     let args = container.args.clone().unwrap();
-    args.into_iter().map(|arg| arg.replace("$(POD_NAME)", "demo-etcd-0")).collect()
+    args.into_iter()
+        .map(|arg| arg.replace("$(POD_NAME)", "demo-etcd-0"))
+        .collect()
 }
 
 /// A small and a full one.
 fn examples() -> [Inputs; 2] {
     let (control_plane, cluster) = common::everything();
-    [common::inputs(&json!({}), &json!({})), common::inputs(&control_plane, &cluster)]
+    [
+        common::inputs(&json!({}), &json!({})),
+        common::inputs(&control_plane, &cluster),
+    ]
 }
 
 fn check(program: &Path, make: impl Fn(&Inputs, &Settings) -> Desired) {
     for inputs in examples() {
-        let settings = Settings { version: inputs.version.clone(), rollout: None };
+        let settings = Settings {
+            version: inputs.version.clone(),
+            rollout: None,
+        };
         let args = args(&make(&inputs, &settings).deployment.spec.unwrap().template);
         assert_eq!(reads(program, &args), Ok(()), "{args:#?}");
         let unknown = [args, vec!["--no-such-flag=1".to_owned()]].concat();
-        assert!(reads(program, &unknown).is_err(), "the program would have taken any flag");
+        assert!(
+            reads(program, &unknown).is_err(),
+            "the program would have taken any flag"
+        );
     }
 }
 
 #[test]
 fn kube_apiserver_reads_its_flags() {
     let program = clusterwright_testkit::require!(tools::find("kube-apiserver"));
-    check(&program, |inputs, settings| components::api_server(inputs, settings, Some([192, 0, 2, 1].into())));
+    check(&program, |inputs, settings| {
+        components::api_server(inputs, settings, Some([192, 0, 2, 1].into()))
+    });
 }
 
 #[test]
@@ -76,6 +98,9 @@ fn etcd_reads_its_flags() {
         let args = args(&desired.stateful_set.spec.unwrap().template);
         assert_eq!(reads(&program, &args), Ok(()), "{args:#?}");
         let unknown = [args, vec!["--no-such-flag=1".to_owned()]].concat();
-        assert!(reads(&program, &unknown).is_err(), "the program would have taken any flag");
+        assert!(
+            reads(&program, &unknown).is_err(),
+            "the program would have taken any flag"
+        );
     }
 }

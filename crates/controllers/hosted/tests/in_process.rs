@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clusterwright_apiserver::ApiServer;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 /// How often the world acts and tests look.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(250);
 
 fn server() -> ApiServer {
     ApiServer::builder().clock(clock()).build()
@@ -29,7 +29,10 @@ fn clock() -> Clock {
 }
 
 async fn bench(server: &ApiServer) -> Bench {
-    Bench::new(server.client(), clock(), PAUSE).await
+    let mut bench = Bench::new(server.client(), clock(), PAUSE).await;
+    // Of a clock that stands still while there is work.
+    bench.patience = Duration::from_hours(6);
+    bench
 }
 
 macro_rules! scenarios {
@@ -56,7 +59,12 @@ scenarios!(
 /// What a control plane comes to, but for what differs from run to run by chance: uids, versions, the names of pods
 /// that the world makes, and the contents of keys.
 async fn end_state(bench: &Bench) -> (BTreeSet<String>, Value) {
-    let names = bench.contents().await.into_keys().filter(|name| !name.starts_with("Pod ")).collect();
+    let names = bench
+        .contents()
+        .await
+        .into_keys()
+        .filter(|name| !name.starts_with("Pod "))
+        .collect();
     let Some(object) = bench.get().await else {
         return (names, Value::Null);
     };
@@ -67,11 +75,17 @@ async fn end_state(bench: &Bench) -> (BTreeSet<String>, Value) {
         condition.remove("observedGeneration");
     }
     status.as_object_mut().unwrap().remove("observedGeneration");
-    (names, json!({"spec": serde_json::to_value(object.spec).unwrap(), "status": status}))
+    (
+        names,
+        json!({"spec": serde_json::to_value(object.spec).unwrap(), "status": status}),
+    )
 }
 
 /// A whole life: made, changed, deleted. `begin` is called at the start of each part.
-async fn life(bench: &mut Bench, mut begin: impl FnMut(&'static str, &mut Bench)) -> Vec<(BTreeSet<String>, Value)> {
+async fn life(
+    bench: &mut Bench,
+    mut begin: impl FnMut(&'static str, &mut Bench),
+) -> Vec<(BTreeSet<String>, Value)> {
     let mut states = Vec::new();
     begin("create", bench);
     bench.create(&json!({"version": "v1.35.4"})).await;
@@ -79,13 +93,22 @@ async fn life(bench: &mut Bench, mut begin: impl FnMut(&'static str, &mut Bench)
     states.push(end_state(bench).await);
     let keys = bench.keys().await;
     begin("update", bench);
-    bench.patch(json!({"spec": {"version": "v1.36.3", "replicas": 2}})).await.unwrap();
-    bench.until("the update", |object| {
-        object.is_some_and(|object| {
-            common::harness::holds(object, "Ready")
-                && object.status.as_ref().and_then(|status| status.version.as_deref()) == Some("v1.36.3")
+    bench
+        .patch(json!({"spec": {"version": "v1.36.3", "replicas": 2}}))
+        .await
+        .unwrap();
+    bench
+        .until("the update", |object| {
+            object.is_some_and(|object| {
+                common::harness::holds(object, "Ready")
+                    && object
+                        .status
+                        .as_ref()
+                        .and_then(|status| status.version.as_deref())
+                        == Some("v1.36.3")
+            })
         })
-    }).await;
+        .await;
     assert_eq!(bench.keys().await, keys, "no key is made anew");
     states.push(end_state(bench).await);
     begin("delete", bench);
@@ -94,108 +117,191 @@ async fn life(bench: &mut Bench, mut begin: impl FnMut(&'static str, &mut Bench)
     states
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_fault_at_every_call_leads_to_the_same_end() {
-    let server_without = server();
-    let mut without = bench(&server_without).await;
-    without.start();
-    server_without.record().start();
-    let expected = life(&mut without, |_, _| {}).await;
-    // The world's own calls are not struck: rules name what only the controller writes.
-    let mut calls: BTreeMap<(String, String), u64> = BTreeMap::new();
-    for call in server_without.record().calls() {
-        *calls.entry((call.verb.to_string(), call.resource.to_string())).or_default() += 1;
-    }
-    drop(without);
+/// The controller's user: rules of faults are for its calls alone.
+const CONTROLLER: &str = "controller";
 
-    let faults = [
-        Fault::Conflict,
-        Fault::TooManyRequests(1),
-        Fault::Internal,
-        Fault::Unavailable,
-        Fault::Cut,
-        Fault::Latency(Duration::from_secs(90)),
-    ];
-    for (verb, resource, most) in [
-        ("create", "secrets", 13),
-        ("patch", "secrets", 1),
-        ("patch", "services", 2),
-        ("patch", "configmaps", 2),
-        ("patch", "statefulsets.apps", 2),
-        ("patch", "deployments.apps", 5),
-        ("patch", "poddisruptionbudgets.policy", 2),
-        ("patch", "hostedcontrolplanes.controlplane.cluster.x-k8s.io", 2),
-        ("patch", "hostedcontrolplanes.controlplane.cluster.x-k8s.io/status", 6),
-        ("delete", "deployments.apps", 3),
-        ("delete", "statefulsets.apps", 1),
-        ("delete", "persistentvolumeclaims", 3),
-        ("delete", "secrets", 14),
-    ] {
+/// A bench whose controller is struck by these rules.
+async fn struck(rules: impl IntoIterator<Item = Rule>) -> Bench {
+    let server = server();
+    let mut bench = bench(&server).await;
+    for rule in rules {
+        server.faults().add(rule.user(CONTROLLER));
+    }
+    bench.start_as(server.client_as(CONTROLLER, ["system:masters"]));
+    bench
+}
+
+/// From nothing to Ready.
+async fn made(bench: &Bench) -> (BTreeSet<String>, Value) {
+    bench.create(&json!({})).await;
+    bench.until_ready().await;
+    end_state(bench).await
+}
+
+/// The fault at each write of a creation in turn, of the request and of the answer.
+async fn at_each_write(fault: Fault) {
+    let expected = made(&struck([]).await).await;
+    for (verb, most) in [("create", 14), ("patch", 24)] {
         for nth in 1..=most {
-            for (index, fault) in faults.into_iter().enumerate() {
-                // Each call meets each fault once over all; the answer is struck for every other one.
-                let mut rule = Rule::on(verb, resource, fault).nth(nth);
-                if (index as u64 + nth) % 2 == 0 {
-                    rule = rule.after_it_is_applied();
-                }
-                let server = server();
-                let mut bench = bench(&server).await;
-                server.faults().add(rule);
-                bench.start();
-                let states = life(&mut bench, |_, _| {}).await;
-                assert_eq!(states, expected, "{fault:?} at {verb} {resource} number {nth}");
-            }
+            let rule = Rule::on(verb, "*", fault).nth(nth);
+            // Which of the two it is changes from call to call, and from fault to fault.
+            let rule = if nth % 2 == 0 {
+                rule.after_it_is_applied()
+            } else {
+                rule
+            };
+            let bench = struck([rule]).await;
+            assert_eq!(made(&bench).await, expected, "{fault:?} at {verb} number {nth}");
         }
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_end_at_every_call_leads_to_the_same_state() {
-    let server_without = server();
-    let mut without = bench(&server_without).await;
-    without.start();
-    let expected = life(&mut without, |_, _| {}).await;
-    drop(without);
-
-    for part in ["create", "update", "delete"] {
-        for end in [End::BeforeSent, End::AfterApplied] {
-            let mut last = 1;
-            loop {
-                let server = server();
-                let mut bench = bench(&server).await;
-                let crash = Crash::at(server.client(), last, end);
-                let mut running: Option<CancellationToken> = None;
-                let states = life(&mut bench, |begun, bench| {
-                    if begun != part {
-                        if running.is_none() {
-                            running = Some(bench.start());
-                        }
-                        return;
-                    }
-                    // The one before hands over; this one ends at its n-th write, and a new one takes its place.
-                    if let Some(running) = running.take() {
-                        running.cancel();
-                    }
-                    let (client, clock) = (crash.client(), bench.clock);
-                    let (crash, next) = (crash.clone(), bench.client.clone());
-                    let shutdown = CancellationToken::new();
-                    running = Some(shutdown.clone());
-                    bench.spawn(async move {
-                        tokio::select! {
-                            () = crash.ended() => {}
-                            () = run(client, clock, shutdown.clone()) => return,
-                        }
-                        run(next, clock, shutdown).await;
-                    });
-                })
-                .await;
-                assert_eq!(states, expected, "{part}: {end:?} at write {last}");
-                if crash.calls() < last {
-                    break;
-                }
-                last += 1;
+/// The fault at the first write of each object of a whole life, all in one.
+async fn at_all_writes(fault: Fault) {
+    let expected = life(&mut struck([]).await, |_, _| {}).await;
+    for applied in [false, true] {
+        let mut rules = Vec::new();
+        for (verb, resource, times) in [
+            ("create", "secrets", 13),
+            ("patch", "secrets", 1),
+            ("patch", "services", 2),
+            ("patch", "configmaps", 2),
+            ("patch", "statefulsets.apps", 1),
+            ("patch", "deployments.apps", 3),
+            ("patch", "poddisruptionbudgets.policy", 2),
+            ("patch", "hostedcontrolplanes.controlplane.cluster.x-k8s.io", 3),
+            (
+                "patch",
+                "hostedcontrolplanes.controlplane.cluster.x-k8s.io/status",
+                8,
+            ),
+            ("delete", "deployments.apps", 3),
+            ("delete", "statefulsets.apps", 1),
+            ("delete", "poddisruptionbudgets.policy", 3),
+            ("delete", "persistentvolumeclaims", 3),
+            ("delete", "configmaps", 2),
+            ("delete", "services", 2),
+            ("delete", "secrets", 14),
+        ] {
+            // Every other call, so that each is struck and then goes through.
+            for nth in 0..times {
+                let rule = Rule::on(verb, resource, fault).nth(2 * nth + 1);
+                rules.push(if applied { rule.after_it_is_applied() } else { rule });
             }
-            assert!(last > 10, "{part}: only {last} writes were seen");
         }
+        let mut bench = struck(rules).await;
+        assert_eq!(
+            life(&mut bench, |_, _| {}).await,
+            expected,
+            "{fault:?}, applied: {applied}"
+        );
     }
+}
+
+macro_rules! faults {
+    ($($name:ident: $fault:expr,)+) => {
+        mod each_write {
+            use super::*;
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() {
+                at_each_write($fault).await;
+            })+
+        }
+        mod all_writes {
+            use super::*;
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() {
+                at_all_writes($fault).await;
+            })+
+        }
+    };
+}
+
+faults! {
+    conflict: Fault::Conflict,
+    too_many_requests: Fault::TooManyRequests(1),
+    internal: Fault::Internal,
+    unavailable: Fault::Unavailable,
+    cut: Fault::Cut,
+    // Longer than a reconcile may take.
+    latency: Fault::Latency(Duration::from_secs(90)),
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_break_or_fall_behind_lead_to_the_same_end() {
+    let expected = life(&mut struck([]).await, |_, _| {}).await;
+    for fault in [
+        Fault::DropWatch(Duration::from_millis(300)),
+        Fault::StaleWatch(Duration::from_secs(2)),
+    ] {
+        let rules = [Rule::on("watch", "*", fault).times(10)];
+        assert_eq!(
+            life(&mut struck(rules).await, |_, _| {}).await,
+            expected,
+            "{fault:?}"
+        );
+    }
+}
+
+/// The controller's process ends at each of its writes in a part of its life, and a new one takes its place.
+async fn ends_at_each_write(part: &'static str, end: End) {
+    let expected = life(&mut struck([]).await, |_, _| {}).await;
+    let mut last = 1;
+    loop {
+        let server = server();
+        let mut bench = bench(&server).await;
+        let crash = Crash::at(server.client(), last, end);
+        let mut running: Option<CancellationToken> = None;
+        let states = life(&mut bench, |begun, bench| {
+            if begun != part {
+                if running.is_none() {
+                    running = Some(bench.start());
+                }
+                return;
+            }
+            // The one before hands over; this one ends at its n-th write.
+            if let Some(running) = running.take() {
+                running.cancel();
+            }
+            let (client, clock) = (crash.client(), bench.clock);
+            let (crash, next) = (crash.clone(), bench.client.clone());
+            let shutdown = CancellationToken::new();
+            running = Some(shutdown.clone());
+            bench.spawn(async move {
+                tokio::select! {
+                    () = crash.ended() => {}
+                    () = run(client, clock, shutdown.clone()) => return,
+                }
+                run(next, clock, shutdown).await;
+            });
+        })
+        .await;
+        assert_eq!(states, expected, "{part}: {end:?} at write {last}");
+        if crash.calls() < last {
+            break;
+        }
+        last += 1;
+    }
+    assert!(last > 10, "{part}: only {last} writes were seen");
+}
+
+macro_rules! ends {
+    ($($name:ident: $part:literal, $end:expr;)+) => {
+        mod ends {
+            use super::*;
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() {
+                ends_at_each_write($part, $end).await;
+            })+
+        }
+    };
+}
+
+ends! {
+    creating_before_sent: "create", End::BeforeSent;
+    creating_after_applied: "create", End::AfterApplied;
+    updating_before_sent: "update", End::BeforeSent;
+    updating_after_applied: "update", End::AfterApplied;
+    deleting_before_sent: "delete", End::BeforeSent;
+    deleting_after_applied: "delete", End::AfterApplied;
 }

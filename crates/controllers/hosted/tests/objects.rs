@@ -7,28 +7,36 @@ mod common;
 use std::fmt::Write as _;
 
 use clusterwright_hosted::components::{self, Settings};
+use clusterwright_hosted::etcd;
 use clusterwright_hosted::exposure::{self, Exposure};
 use clusterwright_hosted::inputs::Inputs;
 use clusterwright_hosted::version::Version;
-use clusterwright_hosted::etcd;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::Serialize;
 use serde_json::json;
 
 fn exposure(inputs: &Inputs) -> Exposure {
     let mut service = exposure::service(inputs);
-    service.status = serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}})).unwrap();
+    service.status =
+        serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}})).unwrap();
     Exposure::of(inputs, None, Some(&service))
 }
 
 fn add(text: &mut String, object: &impl Serialize) {
-    let _ = write!(text, "---\n{}", serde_saphyr::to_string(&serde_json::to_value(object).unwrap()).unwrap());
+    let _ = write!(
+        text,
+        "---\n{}",
+        serde_saphyr::to_string(&serde_json::to_value(object).unwrap()).unwrap()
+    );
 }
 
 /// Every object but the Secrets, which hold what no two runs make the same.
 fn documents(inputs: &Inputs) -> String {
     let version = inputs.version.clone();
-    let settings = Settings { version: version.clone(), rollout: None };
+    let settings = Settings {
+        version: version.clone(),
+        rollout: None,
+    };
     let mut text = String::new();
     add(&mut text, &exposure::service(inputs));
     let etcd = etcd::etcd(inputs, &version, &etcd::volume_size(inputs));
@@ -54,7 +62,11 @@ fn documents(inputs: &Inputs) -> String {
 
 fn command(template: &PodTemplateSpec) -> String {
     let container = &template.spec.as_ref().unwrap().containers[0];
-    let mut lines = vec![format!("{} ({})", container.name, container.image.as_deref().unwrap())];
+    let mut lines = vec![format!(
+        "{} ({})",
+        container.name,
+        container.image.as_deref().unwrap()
+    )];
     lines.extend(container.args.iter().flatten().cloned());
     lines.join("\n  ")
 }
@@ -73,9 +85,15 @@ fn objects_with_everything_set() {
 #[test]
 fn flags_for_each_version() {
     for version in ["v1.33.13", "v1.34.4", "v1.35.4", "v1.36.3"] {
-        let inputs = common::inputs(&json!({"version": version}), &json!({"clusterNetwork": {"pods": {"cidrBlocks": ["10.244.0.0/16"]}}}));
+        let inputs = common::inputs(
+            &json!({"version": version}),
+            &json!({"clusterNetwork": {"pods": {"cidrBlocks": ["10.244.0.0/16"]}}}),
+        );
         let parsed: Version = version.parse().unwrap();
-        let settings = Settings { version: parsed.clone(), rollout: None };
+        let settings = Settings {
+            version: parsed.clone(),
+            rollout: None,
+        };
         let etcd = etcd::etcd(&inputs, &parsed, &etcd::volume_size(&inputs));
         let mut text = command(&etcd.stateful_set.spec.unwrap().template);
         for desired in [
@@ -100,7 +118,13 @@ fn what_is_generated_is_the_same_each_time() {
 fn quantities_are_written_as_the_api_server_stores_them() {
     let (control_plane, cluster) = common::everything();
     let text = documents(&common::inputs(&control_plane, &cluster));
-    for stored in ["cpu: 500m", "memory: 1Gi", "memory: 1536Mi", "storage: 8Gi", "--quota-backend-bytes=7730941131"] {
+    for stored in [
+        "cpu: 500m",
+        "memory: 1Gi",
+        "memory: 1536Mi",
+        "storage: 8Gi",
+        "--quota-backend-bytes=7730941131",
+    ] {
         assert!(text.contains(stored), "{stored}");
     }
 }
@@ -110,7 +134,12 @@ fn names_in_the_api_servers_certificate() {
     let (control_plane, cluster) = common::everything();
     let inputs = common::inputs(&control_plane, &cluster);
     let names = exposure(&inputs).certificate_names(&inputs);
-    let all: Vec<String> = names.dns.iter().cloned().chain(names.ips.iter().map(ToString::to_string)).collect();
+    let all: Vec<String> = names
+        .dns
+        .iter()
+        .cloned()
+        .chain(names.ips.iter().map(ToString::to_string))
+        .collect();
     insta::assert_snapshot!(all.join("\n"));
 }
 
@@ -129,9 +158,32 @@ fn the_endpoint_is_the_specs_then_the_clusters_then_the_load_balancers() {
     let other = || Some(json!({"host": "other.example", "port": 9443}));
     let some = |host: &str, port| Some((host.to_owned(), port));
     assert_eq!(endpoint(json!({}), None, None), None);
-    assert_eq!(endpoint(json!({}), None, Some("lb.example")), some("lb.example", 6443));
-    assert_eq!(endpoint(json!({}), other(), Some("lb.example")), some("other.example", 9443));
-    assert_eq!(endpoint(spec(), other(), Some("lb.example")), some("api.example", 8443));
-    assert_eq!(endpoint(json!({"controlPlaneEndpoint": {"port": 8443}}), None, Some("lb.example")), some("lb.example", 8443));
-    assert_eq!(endpoint(json!({"controlPlaneEndpoint": {"host": "api.example"}}), None, None), some("api.example", 6443));
+    assert_eq!(
+        endpoint(json!({}), None, Some("lb.example")),
+        some("lb.example", 6443)
+    );
+    assert_eq!(
+        endpoint(json!({}), other(), Some("lb.example")),
+        some("other.example", 9443)
+    );
+    assert_eq!(
+        endpoint(spec(), other(), Some("lb.example")),
+        some("api.example", 8443)
+    );
+    assert_eq!(
+        endpoint(
+            json!({"controlPlaneEndpoint": {"port": 8443}}),
+            None,
+            Some("lb.example")
+        ),
+        some("lb.example", 8443)
+    );
+    assert_eq!(
+        endpoint(
+            json!({"controlPlaneEndpoint": {"host": "api.example"}}),
+            None,
+            None
+        ),
+        some("api.example", 6443)
+    );
 }

@@ -11,14 +11,18 @@ use clusterwright_testkit::{ControlPlane, require, tools};
 use common::harness::{Bench, NAMESPACE, connect};
 use common::scenarios;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::DeleteParams;
 use kube::Api;
+use kube::api::DeleteParams;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scenarios_on_the_real_server() {
     require!(tools::find("etcd"));
     require!(tools::find("kube-apiserver"));
-    let start = || ControlPlane::builder().api_server_flag("--disable-admission-plugins=ServiceAccount").start();
+    let start = || {
+        ControlPlane::builder()
+            .api_server_flag("--disable-admission-plugins=ServiceAccount")
+            .start()
+    };
     let control_plane = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
     macro_rules! run {
         ($($name:ident),+ $(,)?) => {$({
@@ -49,7 +53,9 @@ async fn clear(bench: &mut Bench) {
         scenarios::delete(bench).await;
     }
     let clusters = bench.api::<clusterwright_api::Cluster>();
-    let _ = clusters.delete(common::harness::NAME, &DeleteParams::default()).await;
+    let _ = clusters
+        .delete(common::harness::NAME, &DeleteParams::default())
+        .await;
     let namespaces: Api<Namespace> = Api::all(bench.client.clone());
     assert!(namespaces.get_opt(NAMESPACE).await.unwrap().is_some());
 }

@@ -6,8 +6,8 @@ use clusterwright_api::hosted::{ApiServer, Mount};
 use k8s_openapi::api::core::v1::{Volume, VolumeMount};
 
 use super::{
-    Desired, Flags, PodSpecification, Probes, Settings, Source, annotations, budget, deployment, leaf_files, pki,
-    template,
+    Desired, Flags, PodSpecification, Probes, Settings, Source, annotations, budget, deployment, leaf_files,
+    pki, template,
 };
 use crate::etcd;
 use crate::inputs::Inputs;
@@ -21,7 +21,14 @@ pub const API_SERVER_PORT: i32 = 6443;
 /// leads to: the load balancer's, where it has an IP address.
 pub fn api_server(inputs: &Inputs, settings: &Settings, advertise: Option<IpAddr>) -> Desired {
     let component = Component::ApiServer;
-    let given = inputs.spec.inline.deployment.clone().unwrap_or_default().api_server.unwrap_or_default();
+    let given = inputs
+        .spec
+        .inline
+        .deployment
+        .clone()
+        .unwrap_or_default()
+        .api_server
+        .unwrap_or_default();
     let args = flags(inputs, advertise).with(&given.pod.container.args);
     let replicas = inputs.spec.replicas();
     let pod = PodSpecification {
@@ -72,7 +79,10 @@ fn flags(inputs: &Inputs, advertise: Option<IpAddr>) -> Flags {
         .set("etcd-servers", etcd::client_urls(inputs).join(","))
         .set("kubelet-client-certificate", pki("apiserver-kubelet-client.crt"))
         .set("kubelet-client-key", pki("apiserver-kubelet-client.key"))
-        .set("kubelet-preferred-address-types", "InternalIP,ExternalIP,Hostname")
+        .set(
+            "kubelet-preferred-address-types",
+            "InternalIP,ExternalIP,Hostname",
+        )
         .set("proxy-client-cert-file", pki("front-proxy-client.crt"))
         .set("proxy-client-key-file", pki("front-proxy-client.key"))
         .set("requestheader-allowed-names", "front-proxy-client")
@@ -81,7 +91,10 @@ fn flags(inputs: &Inputs, advertise: Option<IpAddr>) -> Flags {
         .set("requestheader-group-headers", "X-Remote-Group")
         .set("requestheader-username-headers", "X-Remote-User")
         .set("secure-port", API_SERVER_PORT.to_string())
-        .set("service-account-issuer", format!("https://kubernetes.default.svc.{}", inputs.network.domain))
+        .set(
+            "service-account-issuer",
+            format!("https://kubernetes.default.svc.{}", inputs.network.domain),
+        )
         .set("service-account-key-file", pki("sa.pub"))
         .set("service-account-signing-key-file", pki("sa.key"))
         .set("service-cluster-ip-range", inputs.network.services.join(","))
@@ -93,7 +106,10 @@ fn flags(inputs: &Inputs, advertise: Option<IpAddr>) -> Flags {
 /// Certificates and keys: of the roots, the certificates only.
 fn files(inputs: &Inputs) -> Vec<Source> {
     let root = |root: Root, file: &str| {
-        Source::Secret(inputs.names.contract_secret(root.purpose()), vec![("tls.crt", file.to_owned())])
+        Source::Secret(
+            inputs.names.contract_secret(root.purpose()),
+            vec![("tls.crt", file.to_owned())],
+        )
     };
     vec![
         root(Root::Cluster, "ca.crt"),
@@ -134,5 +150,9 @@ fn mounts(given: &ApiServer) -> Vec<(Volume, VolumeMount)> {
         };
         (volume, mount)
     };
-    given.mounts.iter().map(|(name, mount)| volume(name, mount)).collect()
+    given
+        .mounts
+        .iter()
+        .map(|(name, mount)| volume(name, mount))
+        .collect()
 }

@@ -24,7 +24,11 @@ impl Flags {
 
     /// The flags together with those of the spec: ours first, in our order, then theirs by name.
     pub fn with(&self, given: &BTreeMap<String, String>) -> Args {
-        let mut args: Vec<String> = self.0.iter().map(|(name, value)| format!("--{name}={value}")).collect();
+        let mut args: Vec<String> = self
+            .0
+            .iter()
+            .map(|(name, value)| format!("--{name}={value}"))
+            .collect();
         let mut overridden = Vec::new();
         for (name, value) in given {
             let name = name.trim_start_matches('-');
@@ -46,10 +50,20 @@ mod tests {
     fn the_controllers_flags_stand_and_the_specs_follow() {
         let mut flags = Flags::default();
         flags.set("secure-port", "6443").set("a", "1");
-        let given = [("v", "4"), ("secure-port", "1"), ("--a", "1"), ("--profiling", "false")];
-        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let given = [
+            ("v", "4"),
+            ("secure-port", "1"),
+            ("--a", "1"),
+            ("--profiling", "false"),
+        ];
+        let given = given
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
         let args = flags.with(&given);
-        assert_eq!(args.args, ["--secure-port=6443", "--a=1", "--profiling=false", "--v=4"]);
+        assert_eq!(
+            args.args,
+            ["--secure-port=6443", "--a=1", "--profiling=false", "--v=4"]
+        );
         assert_eq!(args.overridden, ["secure-port"]);
     }
 }

@@ -1,8 +1,8 @@
 //! The controller managers.
 
 use super::{
-    Desired, Flags, PodSpecification, Probes, Settings, Source, annotations, budget, component_kubeconfig, deployment,
-    kubeconfig, leaf_files, pki, template,
+    Desired, Flags, PodSpecification, Probes, Settings, Source, annotations, budget, component_kubeconfig,
+    deployment, kubeconfig, leaf_files, pki, template,
 };
 use crate::inputs::Inputs;
 use crate::names::Component;
@@ -15,7 +15,14 @@ const PORT: i32 = 10257;
 /// The controller managers as they are to be.
 pub fn controller_manager(inputs: &Inputs, settings: &Settings) -> Desired {
     let component = Component::ControllerManager;
-    let given = inputs.spec.inline.deployment.clone().unwrap_or_default().controller_manager.unwrap_or_default();
+    let given = inputs
+        .spec
+        .inline
+        .deployment
+        .clone()
+        .unwrap_or_default()
+        .controller_manager
+        .unwrap_or_default();
     let args = flags(inputs).with(&given.pod.container.args);
     let replicas = given.replicas.unwrap_or(1);
     let config = component_kubeconfig(inputs, component, Leaf::ControllerManager);

@@ -81,8 +81,16 @@ pub fn admin_kubeconfig(inputs: &Inputs, host: &str, port: i32, authority: &str,
 
 /// A hash that changes when pods have to start anew to read their kubeconfig.
 pub(super) fn hash(map: &ConfigMap) -> String {
-    let text = map.data.as_ref().and_then(|data| data.get(FILE)).map(String::as_str).unwrap_or_default();
-    Sha256::digest(text.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let text = map
+        .data
+        .as_ref()
+        .and_then(|data| data.get(FILE))
+        .map(String::as_str)
+        .unwrap_or_default();
+    Sha256::digest(text.as_bytes())[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The volume with a component's kubeconfig.

@@ -15,7 +15,9 @@ pub use api_server::{API_SERVER_PORT, api_server};
 pub use args::{Args, Flags};
 pub use controller_manager::controller_manager;
 pub use kubeconfig::{admin_kubeconfig, component_kubeconfig};
-pub use pod::{PKI_DIR, PodSpecification, Probes, Source, annotations, disruption_budget, selector, template};
+pub use pod::{
+    PKI_DIR, PodSpecification, Probes, Source, annotations, disruption_budget, selector, template,
+};
 pub use scheduler::scheduler;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
@@ -81,7 +83,10 @@ fn leaf_files(inputs: &Inputs, leaf: Leaf) -> Source {
     let name = leaf.name();
     Source::Secret(
         inputs.names.leaf_secret(name),
-        vec![("tls.crt", format!("{name}.crt")), ("tls.key", format!("{name}.key"))],
+        vec![
+            ("tls.crt", format!("{name}.crt")),
+            ("tls.key", format!("{name}.key")),
+        ],
     )
 }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use clusterwright_api::hosted::{Container as ContainerSpec, ImagePullPolicy};
 use clusterwright_api::meta;
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapProjection, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
-    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource,
-    ResourceRequirements, SeccompProfile, SecretProjection, SecurityContext, TopologySpreadConstraint, Volume,
-    VolumeMount, VolumeProjection,
+    Capabilities, ConfigMapProjection, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    KeyToPath, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretProjection, SecurityContext,
+    TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -158,22 +158,27 @@ pub fn template(inputs: &Inputs, pod: PodSpecification<'_>) -> PodTemplateSpec {
         name: program.to_owned(),
         image: Some(image(pod.component, pod.container, &pod.tag)),
         image_pull_policy: Some(
-            pod.container.image_pull_policy.unwrap_or(ImagePullPolicy::Always).as_str().to_owned(),
+            pod.container
+                .image_pull_policy
+                .unwrap_or(ImagePullPolicy::Always)
+                .as_str()
+                .to_owned(),
         ),
         command: Some(vec![program.to_owned()]),
         args: Some(pod.args),
         env: pod.pod_name.then(|| {
             vec![EnvVar {
-            name: "POD_NAME".to_owned(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector {
-                    api_version: Some("v1".to_owned()),
-                    field_path: "metadata.name".to_owned(),
+                name: "POD_NAME".to_owned(),
+                value_from: Some(EnvVarSource {
+                    field_ref: Some(ObjectFieldSelector {
+                        api_version: Some("v1".to_owned()),
+                        field_path: "metadata.name".to_owned(),
+                    }),
+                    ..EnvVarSource::default()
                 }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        }]}),
+                ..EnvVar::default()
+            }]
+        }),
         ports: Some(ports),
         resources: Some(resources(pod.container, pod.requests)),
         startup_probe: Some(probe(pod.probes, pod.probes.startup, 10, 24, 10)),
@@ -242,7 +247,10 @@ fn resources(container: &ContainerSpec, requests: &[(&str, &str)]) -> ResourceRe
         Some(given) => quantity::canonical_resources(given),
         None => ResourceRequirements {
             requests: Some(
-                requests.iter().map(|&(name, value)| (name.to_owned(), Quantity(value.to_owned()))).collect(),
+                requests
+                    .iter()
+                    .map(|&(name, value)| (name.to_owned(), Quantity(value.to_owned())))
+                    .collect(),
             ),
             ..ResourceRequirements::default()
         },

@@ -1,8 +1,8 @@
 //! The schedulers.
 
 use super::{
-    Desired, Flags, PodSpecification, Probes, Settings, Source, annotations, budget, component_kubeconfig, deployment,
-    kubeconfig, leaf_files, template,
+    Desired, Flags, PodSpecification, Probes, Settings, Source, annotations, budget, component_kubeconfig,
+    deployment, kubeconfig, leaf_files, template,
 };
 use crate::inputs::Inputs;
 use crate::names::Component;
@@ -15,7 +15,14 @@ const PORT: i32 = 10259;
 /// The schedulers as they are to be.
 pub fn scheduler(inputs: &Inputs, settings: &Settings) -> Desired {
     let component = Component::Scheduler;
-    let given = inputs.spec.inline.deployment.clone().unwrap_or_default().scheduler.unwrap_or_default();
+    let given = inputs
+        .spec
+        .inline
+        .deployment
+        .clone()
+        .unwrap_or_default()
+        .scheduler
+        .unwrap_or_default();
     let args = flags().with(&given.pod.container.args);
     let replicas = given.replicas.unwrap_or(1);
     let config = component_kubeconfig(inputs, component, Leaf::Scheduler);

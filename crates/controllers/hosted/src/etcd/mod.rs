@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use clusterwright_api::meta;
 use k8s_openapi::api::apps::v1::{
-    RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
-    StatefulSetUpdateStrategy,
+    RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy,
+    StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, Service, ServicePort, ServiceSpec, VolumeMount,
@@ -18,7 +18,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::components::{Flags, PKI_DIR, PodSpecification, Probes, Source, disruption_budget, selector, template};
+use crate::components::{
+    Flags, PKI_DIR, PodSpecification, Probes, Source, disruption_budget, selector, template,
+};
 use crate::inputs::Inputs;
 use crate::names::Component;
 use crate::pki::{Leaf, LeafNames, Root};
@@ -53,13 +55,21 @@ pub struct Desired {
 
 /// The size of each member's volume.
 pub fn volume_size(inputs: &Inputs) -> Quantity {
-    let given = inputs.spec.inline.etcd.as_ref().and_then(|etcd| etcd.volume_size.as_ref());
+    let given = inputs
+        .spec
+        .inline
+        .etcd
+        .as_ref()
+        .and_then(|etcd| etcd.volume_size.as_ref());
     given.map_or_else(|| Quantity(INITIAL_VOLUME_SIZE.to_owned()), quantity::canonical)
 }
 
 /// The URLs at which members are reached by API servers.
 pub fn client_urls(inputs: &Inputs) -> Vec<String> {
-    members(inputs).iter().map(|member| format!("https://{}:{CLIENT_PORT}", host(inputs, member))).collect()
+    members(inputs)
+        .iter()
+        .map(|member| format!("https://{}:{CLIENT_PORT}", host(inputs, member)))
+        .collect()
 }
 
 /// The names that members' certificates hold for.
@@ -79,7 +89,11 @@ fn members(inputs: &Inputs) -> Vec<String> {
 }
 
 fn host(inputs: &Inputs, member: &str) -> String {
-    format!("{member}.{}.{}.svc", inputs.names.etcd_service(), inputs.namespace)
+    format!(
+        "{member}.{}.{}.svc",
+        inputs.names.etcd_service(),
+        inputs.namespace
+    )
 }
 
 /// etcd for the given version of Kubernetes, on volumes of the given size.
@@ -136,10 +150,12 @@ pub fn etcd(inputs: &Inputs, version: &Version, size: &Quantity) -> Desired {
                 // All at once: a member alone has no quorum and would never be ready.
                 pod_management_policy: Some("Parallel".to_owned()),
                 // Data outlives a set that is deleted by mistake; the controller deletes claims itself.
-                persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-                    when_deleted: Some("Retain".to_owned()),
-                    when_scaled: Some("Retain".to_owned()),
-                }),
+                persistent_volume_claim_retention_policy: Some(
+                    StatefulSetPersistentVolumeClaimRetentionPolicy {
+                        when_deleted: Some("Retain".to_owned()),
+                        when_scaled: Some("Retain".to_owned()),
+                    },
+                ),
                 replicas: Some(MEMBERS),
                 selector: selector(inputs, component),
                 service_name: Some(inputs.names.etcd_service()),
@@ -185,7 +201,10 @@ fn leaf(inputs: &Inputs, leaf: Leaf) -> Source {
     let name = leaf.name();
     Source::Secret(
         inputs.names.leaf_secret(name),
-        vec![("tls.crt", format!("{name}.crt")), ("tls.key", format!("{name}.key"))],
+        vec![
+            ("tls.crt", format!("{name}.crt")),
+            ("tls.key", format!("{name}.key")),
+        ],
     )
 }
 
@@ -231,10 +250,16 @@ fn flags(inputs: &Inputs, version: &Version, size: &Quantity) -> Flags {
         flags.set("experimental-initial-corrupt-check", "true");
     }
     flags
-        .set("initial-advertise-peer-urls", format!("https://{own}:{PEER_PORT}"))
+        .set(
+            "initial-advertise-peer-urls",
+            format!("https://{own}:{PEER_PORT}"),
+        )
         .set("initial-cluster", initial_cluster.join(","))
         .set("initial-cluster-state", "new")
-        .set("initial-cluster-token", format!("{}.{}", inputs.namespace, inputs.names.cluster()))
+        .set(
+            "initial-cluster-token",
+            format!("{}.{}", inputs.namespace, inputs.names.cluster()),
+        )
         .set("key-file", pki("etcd-server.key"))
         .set("listen-client-urls", format!("https://0.0.0.0:{CLIENT_PORT}"))
         .set("listen-metrics-urls", format!("http://0.0.0.0:{METRICS_PORT}"))

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, date_time_ymd,
 };
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -71,17 +71,26 @@ pub(super) fn make_leaf(profile: &Profile, root: &Pair, now: Timestamp) -> Resul
         Some(issuer_facts.not_after),
     );
     params.use_authority_key_identifier_extension = true;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+    ];
     if profile.server {
-        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        params
+            .extended_key_usages
+            .push(ExtendedKeyUsagePurpose::ServerAuth);
     }
     if profile.client {
-        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        params
+            .extended_key_usages
+            .push(ExtendedKeyUsagePurpose::ClientAuth);
     }
     for name in &profile.names.dns {
         params.subject_alt_names.push(dns(name)?);
     }
-    params.subject_alt_names.extend(profile.names.ips.iter().copied().map(SanType::IpAddress));
+    params
+        .subject_alt_names
+        .extend(profile.names.ips.iter().copied().map(SanType::IpAddress));
     params.serial_number = Some(serial(&key, now));
     Ok(Pair {
         certificate: params.signed_by(&key, &issuer)?.pem(),
@@ -112,7 +121,9 @@ fn params(
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     for organization in organizations {
-        params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, organization.as_str());
     }
     params.distinguished_name.push(DnType::CommonName, common_name);
     let seconds = |time: i64| date_time_ymd(1970, 1, 1) + Duration::from_secs(time.max(0).cast_unsigned());
@@ -128,7 +139,9 @@ pub(super) fn whole_seconds(duration: Duration) -> i64 {
 }
 
 fn dns(name: &str) -> Result<SanType, CertificateError> {
-    let name = name.try_into().map_err(|_| CertificateError::Name(name.to_owned()))?;
+    let name = name
+        .try_into()
+        .map_err(|_| CertificateError::Name(name.to_owned()))?;
     Ok(SanType::DnsName(name))
 }
 
@@ -175,11 +188,18 @@ impl Facts {
     }
 
     fn of(certificate: &X509Certificate<'_>) -> Self {
-        let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().unwrap_or_default().to_owned();
+        let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+            attribute.as_str().unwrap_or_default().to_owned()
+        };
         let mut facts = Self {
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
-            common_name: certificate.subject().iter_common_name().next().map(text).unwrap_or_default(),
+            common_name: certificate
+                .subject()
+                .iter_common_name()
+                .next()
+                .map(text)
+                .unwrap_or_default(),
             organizations: certificate.subject().iter_organization().map(text).collect(),
             dns: BTreeSet::new(),
             ips: BTreeSet::new(),
@@ -219,13 +239,17 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
 }
 
-fn with_certificate<T>(pem: &str, read: impl FnOnce(&X509Certificate<'_>) -> T) -> Result<T, CertificateError> {
-    let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|_| CertificateError::Read("no PEM block"))?;
+fn with_certificate<T>(
+    pem: &str,
+    read: impl FnOnce(&X509Certificate<'_>) -> T,
+) -> Result<T, CertificateError> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes())
+        .map_err(|_| CertificateError::Read("no PEM block"))?;
     if block.label != "CERTIFICATE" {
         return Err(CertificateError::Read("the PEM block is no certificate"));
     }
-    let (_, certificate) =
-        X509Certificate::from_der(&block.contents).map_err(|_| CertificateError::Read("the certificate is malformed"))?;
+    let (_, certificate) = X509Certificate::from_der(&block.contents)
+        .map_err(|_| CertificateError::Read("the certificate is malformed"))?;
     Ok(read(&certificate))
 }
 

@@ -63,7 +63,11 @@ pub enum RootState {
 /// Judges the Secret of a root. `in_use`: the cluster has been running with it.
 pub fn judge_root(secret: Option<&Secret>, in_use: bool, now: Timestamp) -> RootState {
     let Some(secret) = secret else {
-        return if in_use { RootState::Lost } else { RootState::Absent };
+        return if in_use {
+            RootState::Lost
+        } else {
+            RootState::Absent
+        };
     };
     let judged = || -> Result<Pair, String> {
         let pair = Pair::of(secret).map_err(|error| error.to_string())?;
@@ -89,7 +93,11 @@ pub fn judge_root(secret: Option<&Secret>, in_use: bool, now: Timestamp) -> Root
 /// Judges the Secret of the service account's key pair. `in_use`: the cluster has been running with it.
 pub fn judge_service_account(secret: Option<&Secret>, in_use: bool) -> RootState {
     let Some(secret) = secret else {
-        return if in_use { RootState::Lost } else { RootState::Absent };
+        return if in_use {
+            RootState::Lost
+        } else {
+            RootState::Absent
+        };
     };
     let judged = || -> Result<Pair, String> {
         let pair = Pair::of(secret).map_err(|error| error.to_string())?;
@@ -136,7 +144,10 @@ pub struct Judged {
 
 /// Judges the Secret of a leaf.
 pub fn judge_leaf(profile: &Profile, secret: Option<&Secret>, root: &Material, now: Timestamp) -> Judged {
-    let bad = |state| Judged { state, material: None };
+    let bad = |state| Judged {
+        state,
+        material: None,
+    };
     let Some(secret) = secret else {
         return bad(LeafState::Absent);
     };
@@ -153,7 +164,12 @@ pub fn judge_leaf(profile: &Profile, secret: Option<&Secret>, root: &Material, n
         return bad(LeafState::OtherRoot);
     }
     let says = facts.common_name == profile.common_name
-        && facts.organizations.iter().eq(&std::collections::BTreeSet::from_iter(profile.organizations.clone()))
+        && facts
+            .organizations
+            .iter()
+            .eq(&std::collections::BTreeSet::from_iter(
+                profile.organizations.clone(),
+            ))
         && facts.dns == profile.names.dns
         && facts.ips == profile.names.ips
         && (facts.server, facts.client) == (profile.server, profile.client);

@@ -36,14 +36,21 @@ impl Pair {
 
     fn data(&self) -> BTreeMap<String, ByteString> {
         BTreeMap::from([
-            (CERTIFICATE.to_owned(), ByteString(self.certificate.clone().into_bytes())),
+            (
+                CERTIFICATE.to_owned(),
+                ByteString(self.certificate.clone().into_bytes()),
+            ),
             (KEY.to_owned(), ByteString(self.key.clone().into_bytes())),
         ])
     }
 }
 
 fn text(secret: &Secret, key: &'static str) -> Result<String, SecretError> {
-    let bytes = secret.data.as_ref().and_then(|data| data.get(key)).ok_or(SecretError::Missing(key))?;
+    let bytes = secret
+        .data
+        .as_ref()
+        .and_then(|data| data.get(key))
+        .ok_or(SecretError::Missing(key))?;
     String::from_utf8(bytes.0.clone()).map_err(|_| SecretError::NotText(key))
 }
 

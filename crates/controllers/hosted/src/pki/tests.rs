@@ -27,7 +27,9 @@ fn serving() -> Profile {
 }
 
 fn leaf(root: &Material, profile: &Profile, now: Timestamp) -> Secret {
-    root.make_leaf(profile, now).unwrap().leaf_secret(ObjectMeta::default(), None)
+    root.make_leaf(profile, now)
+        .unwrap()
+        .leaf_secret(ObjectMeta::default(), None)
 }
 
 fn secret(certificate: &str, key: &str) -> Secret {
@@ -65,7 +67,10 @@ fn roots_know_nothing_of_each_other() {
     assert!(signed_by(client.certificate(), cluster.certificate()).unwrap());
     assert!(!signed_by(client.certificate(), etcd.certificate()).unwrap());
     let secret = client.leaf_secret(ObjectMeta::default(), None);
-    assert_eq!(judge_leaf(&profile, Some(&secret), &etcd, at(1)).state, LeafState::OtherRoot);
+    assert_eq!(
+        judge_leaf(&profile, Some(&secret), &etcd, at(1)).state,
+        LeafState::OtherRoot
+    );
 }
 
 #[test]
@@ -96,23 +101,35 @@ fn what_is_no_usable_root_is_refused_and_never_replaced() {
         }
     }
     let secret = made.root_secret(ObjectMeta::default());
-    assert!(matches!(judge_root(Some(&secret), true, at(3651)), RootState::Bad(found) if found.contains("ended")));
+    assert!(
+        matches!(judge_root(Some(&secret), true, at(3651)), RootState::Bad(found) if found.contains("ended"))
+    );
 }
 
 #[test]
 fn the_service_accounts_pair_belongs_together() {
-    let (one, two) = (Material::make_key_pair().unwrap(), Material::make_key_pair().unwrap());
+    let (one, two) = (
+        Material::make_key_pair().unwrap(),
+        Material::make_key_pair().unwrap(),
+    );
     assert!(one.certificate().starts_with("-----BEGIN PUBLIC KEY-----"));
-    good(judge_service_account(Some(&one.root_secret(ObjectMeta::default())), true));
+    good(judge_service_account(
+        Some(&one.root_secret(ObjectMeta::default())),
+        true,
+    ));
     let mixed = secret(one.certificate(), two.key());
-    assert!(matches!(judge_service_account(Some(&mixed), true), RootState::Bad(_)));
+    assert!(matches!(
+        judge_service_account(Some(&mixed), true),
+        RootState::Bad(_)
+    ));
 }
 
 #[test]
 fn a_leaf_says_what_its_profile_says() {
     let root = root(Root::Cluster);
     let secret = leaf(&root, &serving(), at(0));
-    let facts = Facts::read(std::str::from_utf8(&secret.data.as_ref().unwrap()["tls.crt"].0).unwrap()).unwrap();
+    let facts =
+        Facts::read(std::str::from_utf8(&secret.data.as_ref().unwrap()["tls.crt"].0).unwrap()).unwrap();
     assert_eq!(facts.not_after, at(365).as_second());
     assert!(facts.server && !facts.client && !facts.is_authority);
     assert_eq!((facts.dns, facts.ips), (serving().names.dns, serving().names.ips));
@@ -124,7 +141,9 @@ fn a_leaf_is_renewed_when_a_third_of_its_life_is_left() {
     let root = root(Root::Cluster);
     let secret = leaf(&root, &serving(), at(0));
     let state = |days| judge_leaf(&serving(), Some(&secret), &root, at(days)).state;
-    let LeafState::Good { renew_at } = state(0) else { panic!("not good") };
+    let LeafState::Good { renew_at } = state(0) else {
+        panic!("not good")
+    };
     let two_thirds = at(0).as_second() + 365 * 24 * 3600 * 2 / 3;
     assert!((renew_at - two_thirds).abs() < 3600, "{renew_at} {two_thirds}");
     assert_eq!(state(243), LeafState::Good { renew_at });
@@ -136,13 +155,20 @@ fn a_leaf_is_renewed_when_a_third_of_its_life_is_left() {
 fn a_leaf_is_made_anew_for_other_names_another_root_or_when_it_can_not_be_read() {
     let (one, two) = (root(Root::Cluster), root(Root::Cluster));
     let present = leaf(&one, &serving(), at(0));
-    let judge = |profile: &Profile, secret: Option<&Secret>, root| judge_leaf(profile, secret, root, at(1)).state;
+    let judge =
+        |profile: &Profile, secret: Option<&Secret>, root| judge_leaf(profile, secret, root, at(1)).state;
     assert_eq!(judge(&serving(), None, &one), LeafState::Absent);
     assert_eq!(judge(&serving(), Some(&present), &two), LeafState::OtherRoot);
-    assert_eq!(judge(&serving(), Some(&Secret::default()), &one), LeafState::Unreadable);
+    assert_eq!(
+        judge(&serving(), Some(&Secret::default()), &one),
+        LeafState::Unreadable
+    );
     let mut names = serving().names;
     names.add("new.example");
-    assert_eq!(judge(&Leaf::ApiServer.profile(names), Some(&present), &one), LeafState::Differs);
+    assert_eq!(
+        judge(&Leaf::ApiServer.profile(names), Some(&present), &one),
+        LeafState::Differs
+    );
     let admin = Leaf::Admin.profile(serving().names);
     assert_eq!(judge(&admin, Some(&present), &one), LeafState::Differs);
     let other = leaf(&one, &serving(), at(0));
@@ -156,7 +182,11 @@ fn a_leaf_ends_no_later_than_its_root_and_is_not_renewed_in_a_circle_for_that() 
     let root = root(Root::Cluster);
     let secret = leaf(&root, &serving(), at(3600));
     let judged = judge_leaf(&serving(), Some(&secret), &root, at(3601));
-    assert!(matches!(judged.state, LeafState::Good { .. }), "{:?}", judged.state);
+    assert!(
+        matches!(judged.state, LeafState::Good { .. }),
+        "{:?}",
+        judged.state
+    );
 }
 
 #[test]
@@ -164,7 +194,10 @@ fn a_renewal_keeps_all_of_the_secret_but_the_pair() {
     let root = root(Root::Cluster);
     let mut present = leaf(&root, &serving(), at(0));
     present.metadata.resource_version = Some("7".to_owned());
-    let renewed = root.make_leaf(&serving(), at(300)).unwrap().leaf_secret(ObjectMeta::default(), Some(&present));
+    let renewed = root
+        .make_leaf(&serving(), at(300))
+        .unwrap()
+        .leaf_secret(ObjectMeta::default(), Some(&present));
     assert_eq!(renewed.metadata, present.metadata);
     assert_ne!(renewed.data, present.data);
 }

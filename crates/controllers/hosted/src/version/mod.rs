@@ -20,10 +20,34 @@ pub const NEWEST_MINOR: u64 = 36;
 /// Chosen by the version of the control plane, never by that of this program, so that an upgrade of the manager
 /// replaces no member. etcd goes from minor to minor one at a time; neighbours in this table do too.
 const ETCD_VERSIONS: [(u64, EtcdVersion); 4] = [
-    (33, EtcdVersion { minor: 5, tag: "3.5.24-0" }),
-    (34, EtcdVersion { minor: 6, tag: "3.6.8-0" }),
-    (35, EtcdVersion { minor: 6, tag: "3.6.8-0" }),
-    (36, EtcdVersion { minor: 6, tag: "3.6.8-0" }),
+    (
+        33,
+        EtcdVersion {
+            minor: 5,
+            tag: "3.5.24-0",
+        },
+    ),
+    (
+        34,
+        EtcdVersion {
+            minor: 6,
+            tag: "3.6.8-0",
+        },
+    ),
+    (
+        35,
+        EtcdVersion {
+            minor: 6,
+            tag: "3.6.8-0",
+        },
+    ),
+    (
+        36,
+        EtcdVersion {
+            minor: 6,
+            tag: "3.6.8-0",
+        },
+    ),
 ];
 
 /// A version of etcd 3.
@@ -120,14 +144,21 @@ mod tests {
             ("v1.34.2+vendor.1", "v1.34.2+vendor.1", "v1.34.2_vendor.1"),
         ] {
             let version: Version = written.parse().unwrap();
-            assert_eq!((version.to_string().as_str(), version.image_tag().as_str()), (shown, tag));
+            assert_eq!(
+                (version.to_string().as_str(), version.image_tag().as_str()),
+                (shown, tag)
+            );
         }
     }
 
     #[test]
     fn what_can_not_be_run_is_refused_by_name() {
         for bad in ["latest", "", "v1", "v1.33", "v1.33.x", "v1.33.0.1"] {
-            assert_eq!(bad.parse::<Version>(), Err(VersionError::Malformed(bad.to_owned())), "{bad}");
+            assert_eq!(
+                bad.parse::<Version>(),
+                Err(VersionError::Malformed(bad.to_owned())),
+                "{bad}"
+            );
         }
         for unsupported in ["v1.32.9", "v1.37.0", "v2.33.0"] {
             let error = unsupported.parse::<Version>().unwrap_err().to_string();

@@ -85,7 +85,11 @@ fn goal(wanted: &Version, deployed: &Deployed) -> (Version, Option<Held>) {
     if wanted.minor() == current.minor() {
         return (wanted.clone(), None);
     }
-    let arrived = |running: &Option<Version>| running.as_ref().is_none_or(|running| running.minor() == current.minor());
+    let arrived = |running: &Option<Version>| {
+        running
+            .as_ref()
+            .is_none_or(|running| running.minor() == current.minor())
+    };
     let complete = deployed.etcd_complete
         && deployed.api_server_complete
         && arrived(&deployed.api_server)
@@ -123,28 +127,40 @@ mod tests {
     #[test]
     fn a_new_control_plane_starts_with_what_is_wanted() {
         let targets = targets(&v("v1.35.1"), &Deployed::default());
-        assert_eq!([&targets.etcd, &targets.api_server, &targets.scheduler], [&v("v1.35.1"); 3]);
+        assert_eq!(
+            [&targets.etcd, &targets.api_server, &targets.scheduler],
+            [&v("v1.35.1"); 3]
+        );
     }
 
     #[test]
     fn the_order_is_etcd_api_servers_others() {
         let mut deployed = all_at("v1.33.0", true);
         let step = targets(&v("v1.34.0"), &deployed);
-        assert_eq!((step.etcd, step.api_server, step.controller_manager), (v("v1.34.0"), v("v1.33.0"), v("v1.33.0")));
+        assert_eq!(
+            (step.etcd, step.api_server, step.controller_manager),
+            (v("v1.34.0"), v("v1.33.0"), v("v1.33.0"))
+        );
 
         (deployed.etcd, deployed.etcd_complete) = (Some(v("v1.34.0")), false);
         assert_eq!(targets(&v("v1.34.0"), &deployed).api_server, v("v1.33.0"));
 
         deployed.etcd_complete = true;
         let step = targets(&v("v1.34.0"), &deployed);
-        assert_eq!((step.api_server, step.controller_manager), (v("v1.34.0"), v("v1.33.0")));
+        assert_eq!(
+            (step.api_server, step.controller_manager),
+            (v("v1.34.0"), v("v1.33.0"))
+        );
 
         (deployed.api_server, deployed.api_server_complete) = (Some(v("v1.34.0")), false);
         assert_eq!(targets(&v("v1.34.0"), &deployed).scheduler, v("v1.33.0"));
 
         deployed.api_server_complete = true;
         let step = targets(&v("v1.34.0"), &deployed);
-        assert_eq!((step.controller_manager, step.scheduler), (v("v1.34.0"), v("v1.34.0")));
+        assert_eq!(
+            (step.controller_manager, step.scheduler),
+            (v("v1.34.0"), v("v1.34.0"))
+        );
     }
 
     #[test]
@@ -153,7 +169,10 @@ mod tests {
         deployed.etcd = Some(v("v1.34.0"));
         let step = targets(&v("v1.35.0"), &deployed);
         assert_eq!((step.etcd, step.held), (v("v1.34.0"), Some(Held::Rollout)));
-        assert_eq!(targets(&v("v1.35.0"), &all_at("v1.34.0", true)).etcd, v("v1.35.0"));
+        assert_eq!(
+            targets(&v("v1.35.0"), &all_at("v1.34.0", true)).etcd,
+            v("v1.35.0")
+        );
     }
 
     #[test]
@@ -167,7 +186,10 @@ mod tests {
     #[test]
     fn nothing_goes_back_even_where_the_schema_was_passed_by() {
         let step = targets(&v("v1.33.9"), &all_at("v1.34.0", true));
-        assert_eq!((step.etcd, step.api_server, step.held), (v("v1.34.0"), v("v1.34.0"), Some(Held::Downgrade)));
+        assert_eq!(
+            (step.etcd, step.api_server, step.held),
+            (v("v1.34.0"), v("v1.34.0"), Some(Held::Downgrade))
+        );
     }
 
     fn version() -> impl Strategy<Value = Version> {

@@ -72,7 +72,11 @@ impl Service<Request<Body>> for Crash {
         Box::pin(async move {
             // Reads and watches change nothing: to end at one is to end before the next write.
             let writes = request.method() != http::Method::GET;
-            let call = if writes { this.calls.fetch_add(1, Ordering::SeqCst) + 1 } else { 0 };
+            let call = if writes {
+                this.calls.fetch_add(1, Ordering::SeqCst) + 1
+            } else {
+                0
+            };
             if writes && (call > this.last || (call == this.last && this.end == End::BeforeSent)) {
                 this.ended.notify_one();
                 return std::future::pending().await;

@@ -11,7 +11,9 @@ use clusterwright_runtime::controller::Environment;
 use clusterwright_runtime::events::Recorder;
 use clusterwright_runtime::manager::{Manager, Options};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -37,6 +39,8 @@ pub struct Bench {
     tasks: Vec<JoinHandle<()>>,
     /// How long to wait between two looks.
     pub pause: Duration,
+    /// How long to wait for what has to come about.
+    pub patience: Duration,
 }
 
 impl Drop for Bench {
@@ -48,14 +52,25 @@ impl Drop for Bench {
 impl Bench {
     /// Prepares a server: our CRDs, a namespace, and a world that acts in it.
     pub async fn new(client: Client, clock: Clock, pause: Duration) -> Self {
-        for mut crd in clusterwright_api::crds().into_iter().chain([clusterwright_api::cluster_crd()]) {
+        for mut crd in clusterwright_api::crds()
+            .into_iter()
+            .chain([clusterwright_api::cluster_crd()])
+        {
             crd.metadata.resource_version = None;
             ensure(&client, &crd).await;
             let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
             for _ in 0..200 {
-                let status = crds.get(&crd.name_any()).await.unwrap().status.unwrap_or_default();
+                let status = crds
+                    .get(&crd.name_any())
+                    .await
+                    .unwrap()
+                    .status
+                    .unwrap_or_default();
                 let conditions = status.conditions.unwrap_or_default();
-                if conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True") {
+                if conditions
+                    .iter()
+                    .any(|condition| condition.type_ == "Established" && condition.status == "True")
+                {
                     break;
                 }
                 tokio::time::sleep(pause).await;
@@ -75,7 +90,7 @@ impl Bench {
             }
         }
         let world = World::new(client.clone(), NAMESPACE);
-        let tasks = vec![tokio::spawn(world.clone().run(pause))];
+        let tasks = vec![tokio::spawn(world.clone().run(pause, pause * 8))];
         Self {
             client,
             namespace: NAMESPACE.to_owned(),
@@ -83,13 +98,19 @@ impl Bench {
             clock,
             tasks,
             pause,
+            patience: Duration::from_mins(1),
         }
     }
 
     /// Starts a manager with the controller. It ends when the token is cancelled or this bench is dropped.
     pub fn start(&mut self) -> CancellationToken {
+        self.start_as(self.client.clone())
+    }
+
+    /// As [`Bench::start`], through a client of its own.
+    pub fn start_as(&mut self, client: Client) -> CancellationToken {
         let shutdown = CancellationToken::new();
-        let run = run(self.client.clone(), self.clock, shutdown.clone());
+        let run = run(client, self.clock, shutdown.clone());
         self.tasks.push(tokio::spawn(run));
         shutdown
     }
@@ -115,7 +136,11 @@ impl Bench {
             }},
         }))
         .unwrap();
-        let cluster = self.api::<Cluster>().create(&PostParams::default(), &cluster).await.unwrap();
+        let cluster = self
+            .api::<Cluster>()
+            .create(&PostParams::default(), &cluster)
+            .await
+            .unwrap();
         let mut control_plane = super::control_plane(fields);
         control_plane.metadata = serde_json::from_value(json!({
             "name": NAME,
@@ -125,7 +150,10 @@ impl Bench {
             }],
         }))
         .unwrap();
-        self.api::<HostedControlPlane>().create(&PostParams::default(), &control_plane).await.unwrap();
+        self.api::<HostedControlPlane>()
+            .create(&PostParams::default(), &control_plane)
+            .await
+            .unwrap();
     }
 
     pub async fn get(&self) -> Option<HostedControlPlane> {
@@ -133,24 +161,35 @@ impl Bench {
     }
 
     pub async fn patch(&self, patch: Value) -> kube::Result<HostedControlPlane> {
-        self.api::<HostedControlPlane>().patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await
+        self.api::<HostedControlPlane>()
+            .patch(NAME, &PatchParams::default(), &Patch::Merge(patch))
+            .await
     }
 
     /// Waits until this holds of the control plane (which may be gone).
     pub async fn until(&self, what: &str, holds: impl Fn(Option<&HostedControlPlane>) -> bool) {
-        for _ in 0..600 {
+        let start = tokio::time::Instant::now();
+        let mut wait = self.pause;
+        while start.elapsed() < self.patience {
             if holds(self.get().await.as_ref()) {
                 return;
             }
-            tokio::time::sleep(self.pause).await;
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(self.pause * 8);
         }
         let last = serde_json::to_string_pretty(&self.get().await.map(|object| object.status)).unwrap();
-        panic!("{what} did not come about; the status is {last}; there is {:#?}", self.contents().await.keys());
+        panic!(
+            "{what} did not come about; the status is {last}; there is {:#?}",
+            self.contents().await.keys()
+        );
     }
 
     /// Waits until the control plane is available and ready at its present generation.
     pub async fn until_ready(&self) {
-        self.until("Ready", |object| object.is_some_and(|object| holds(object, "Available") && holds(object, "Ready"))).await;
+        self.until("Ready", |object| {
+            object.is_some_and(|object| holds(object, "Available") && holds(object, "Ready"))
+        })
+        .await;
     }
 
     /// Everything that a control plane consists of, with uid and version.
@@ -172,7 +211,12 @@ impl Bench {
 
     /// The keys and certificates of the control plane: the Secret's name and its data.
     pub async fn keys(&self) -> BTreeMap<String, Value> {
-        let secrets = self.api::<Secret>().list(&kube::api::ListParams::default()).await.unwrap().items;
+        let secrets = self
+            .api::<Secret>()
+            .list(&kube::api::ListParams::default())
+            .await
+            .unwrap()
+            .items;
         secrets
             .into_iter()
             .map(|secret| (secret.name_any(), serde_json::to_value(&secret.data).unwrap()))
@@ -189,7 +233,12 @@ pub fn holds(object: &HostedControlPlane, kind: &str) -> bool {
 
 /// A condition.
 pub fn condition<'a>(object: &'a HostedControlPlane, kind: &str) -> Option<&'a Condition> {
-    object.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == kind)
+    object
+        .status
+        .as_ref()?
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
 }
 
 /// A manager with the controller, until the token is cancelled.
@@ -219,6 +268,8 @@ pub async fn run(client: Client, clock: Clock, shutdown: CancellationToken) {
 pub async fn connect(kubeconfig: &std::path::Path) -> Client {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
     let options = kube::config::KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .unwrap();
     Client::try_from(config).unwrap()
 }

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 /// A stored control plane of Cluster `demo` with these fields in its spec.
 pub fn control_plane(fields: &Value) -> HostedControlPlane {
     let mut spec = json!({"version": "v1.36.3", "replicas": 3});
-    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    spec.as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
     serde_json::from_value(json!({
         "metadata": {"name": "demo-cp", "namespace": "team", "uid": "11111111-2222-3333-4444-555555555555"},
         "spec": spec,
@@ -25,12 +27,18 @@ pub fn control_plane(fields: &Value) -> HostedControlPlane {
 
 /// A Cluster with these fields in its spec.
 pub fn cluster(fields: &Value) -> Cluster {
-    serde_json::from_value(json!({"metadata": {"name": "demo", "namespace": "team"}, "spec": fields})).unwrap()
+    serde_json::from_value(json!({"metadata": {"name": "demo", "namespace": "team"}, "spec": fields}))
+        .unwrap()
 }
 
 /// What is planned from.
 pub fn inputs(control_plane_fields: &Value, cluster_fields: &Value) -> Inputs {
-    Inputs::new(&control_plane(control_plane_fields), "demo", &cluster(cluster_fields)).unwrap()
+    Inputs::new(
+        &control_plane(control_plane_fields),
+        "demo",
+        &cluster(cluster_fields),
+    )
+    .unwrap()
 }
 
 /// Every field that is acted on, set to something else than its default.
@@ -44,7 +52,9 @@ pub fn everything() -> (Value, Value) {
     };
     let with = |base: Value, more: Value| {
         let mut base = base;
-        base.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        base.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         base
     };
     let control_plane = json!({

@@ -19,9 +19,17 @@ pub async fn create_to_ready(bench: &mut Bench) {
 
     let object = bench.get().await.unwrap();
     let status = object.status.clone().unwrap();
-    assert_eq!(status.initialization.unwrap().control_plane_initialized, Some(true));
     assert_eq!(
-        [status.replicas, status.ready_replicas, status.available_replicas, status.up_to_date_replicas],
+        status.initialization.unwrap().control_plane_initialized,
+        Some(true)
+    );
+    assert_eq!(
+        [
+            status.replicas,
+            status.ready_replicas,
+            status.available_replicas,
+            status.up_to_date_replicas
+        ],
         [Some(3); 4]
     );
     assert_eq!(status.version.as_deref(), Some("v1.36.3"));
@@ -29,16 +37,34 @@ pub async fn create_to_ready(bench: &mut Bench) {
     assert_eq!(status.observed_generation, object.metadata.generation);
     assert_eq!(status.external_managed_control_plane, Some(true));
     let endpoint = object.spec.control_plane_endpoint.as_ref().unwrap();
-    assert_eq!((endpoint.host.as_str(), endpoint.port), ("192.0.2.10", Some(6443)));
-    for kind in ["RollingOut", "ScalingUp", "ScalingDown", "Paused", "Deleting", "FieldsNotSupported"] {
+    assert_eq!(
+        (endpoint.host.as_str(), endpoint.port),
+        ("192.0.2.10", Some(6443))
+    );
+    for kind in [
+        "RollingOut",
+        "ScalingUp",
+        "ScalingDown",
+        "Paused",
+        "Deleting",
+        "FieldsNotSupported",
+    ] {
         assert_eq!(condition(&object, kind).unwrap().status, "False", "{kind}");
     }
 
     for purpose in ["ca", "etcd", "proxy", "sa", "kubeconfig"] {
         let secret: Secret = bench.api().get(&format!("{NAME}-{purpose}")).await.unwrap();
-        assert_eq!(secret.type_.as_deref(), Some("cluster.x-k8s.io/secret"), "{purpose}");
+        assert_eq!(
+            secret.type_.as_deref(),
+            Some("cluster.x-k8s.io/secret"),
+            "{purpose}"
+        );
         assert_eq!(secret.labels()["cluster.x-k8s.io/cluster-name"], NAME);
-        let key = if purpose == "kubeconfig" { "value" } else { "tls.key" };
+        let key = if purpose == "kubeconfig" {
+            "value"
+        } else {
+            "tls.key"
+        };
         assert!(secret.data.unwrap().contains_key(key), "{purpose}");
     }
 
@@ -80,16 +106,28 @@ pub async fn upgrade(bench: &mut Bench) {
     let keys = bench.keys().await;
     bench.world.log.lock().unwrap().clear();
 
-    bench.patch(json!({"spec": {"version": "v1.34.4"}})).await.unwrap();
+    bench
+        .patch(json!({"spec": {"version": "v1.34.4"}}))
+        .await
+        .unwrap();
     bench.until_ready().await;
 
     let log = bench.world.log.lock().unwrap().clone();
-    let expected: Vec<&str> = ["etcd 3.6.8-0"; 3].into_iter().chain(["kube-apiserver v1.34.4"; 3]).collect();
+    let expected: Vec<&str> = ["etcd 3.6.8-0"; 3]
+        .into_iter()
+        .chain(["kube-apiserver v1.34.4"; 3])
+        .collect();
     assert_eq!(log[..6], expected, "{log:?}");
     let mut rest = log[6..].to_vec();
     rest.sort();
-    assert_eq!(rest, ["kube-controller-manager v1.34.4", "kube-scheduler v1.34.4"]);
-    assert_eq!(bench.get().await.unwrap().status.unwrap().version.as_deref(), Some("v1.34.4"));
+    assert_eq!(
+        rest,
+        ["kube-controller-manager v1.34.4", "kube-scheduler v1.34.4"]
+    );
+    assert_eq!(
+        bench.get().await.unwrap().status.unwrap().version.as_deref(),
+        Some("v1.34.4")
+    );
     assert_eq!(bench.keys().await, keys, "an upgrade makes no key anew");
 }
 
@@ -105,7 +143,11 @@ pub async fn versions_are_guarded(bench: &mut Bench) {
         ("v1.32.0", "v1.33 to v1.36"),
         ("latest", "v1.33 to v1.36"),
     ] {
-        let refused = bench.patch(json!({"spec": {"version": version}})).await.unwrap_err().to_string();
+        let refused = bench
+            .patch(json!({"spec": {"version": version}}))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains(word), "{version}: {refused}");
     }
     for version in ["v1.34.4", "v1.34.5-rc.0", "v1.34.5", "1.34.6", "v1.35.0"] {
@@ -119,7 +161,11 @@ pub async fn pause(bench: &mut Bench) {
     bench.create(&json!({})).await;
     bench.until_ready().await;
     for (pause, go_on, on_cluster) in [
-        (json!({"spec": {"paused": true}}), json!({"spec": {"paused": false}}), true),
+        (
+            json!({"spec": {"paused": true}}),
+            json!({"spec": {"paused": false}}),
+            true,
+        ),
         (
             json!({"metadata": {"annotations": {"cluster.x-k8s.io/paused": ""}}}),
             json!({"metadata": {"annotations": {"cluster.x-k8s.io/paused": null}}}),
@@ -127,7 +173,11 @@ pub async fn pause(bench: &mut Bench) {
         ),
     ] {
         set(bench, &pause, on_cluster).await;
-        bench.until("Paused", |object| object.is_some_and(|object| holds(object, "Paused"))).await;
+        bench
+            .until("Paused", |object| {
+                object.is_some_and(|object| holds(object, "Paused"))
+            })
+            .await;
         let wanted = if on_cluster { 4 } else { 2 };
         bench.patch(json!({"spec": {"replicas": wanted}})).await.unwrap();
         tokio::time::sleep(bench.pause * 20).await;
@@ -144,7 +194,10 @@ pub async fn pause(bench: &mut Bench) {
 async fn set(bench: &Bench, patch: &serde_json::Value, on_cluster: bool) {
     if on_cluster {
         let clusters = bench.api::<Cluster>();
-        clusters.patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        clusters
+            .patch(NAME, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
     } else {
         bench.patch(patch.clone()).await.unwrap();
     }
@@ -153,12 +206,18 @@ async fn set(bench: &Bench, patch: &serde_json::Value, on_cluster: bool) {
 /// Fields that are not acted on are kept and named.
 pub async fn fields_not_supported(bench: &mut Bench) {
     bench.start();
-    bench.create(&json!({"gateway": {"namespace": "gw", "name": "public"}, "coredns": {"replicas": 2}})).await;
+    bench
+        .create(&json!({"gateway": {"namespace": "gw", "name": "public"}, "coredns": {"replicas": 2}}))
+        .await;
     bench.until_ready().await;
     let object = bench.get().await.unwrap();
     let condition = condition(&object, "FieldsNotSupported").unwrap();
     assert_eq!(condition.status, "True");
-    assert!(condition.message.ends_with("spec.gateway, spec.coredns"), "{}", condition.message);
+    assert!(
+        condition.message.ends_with("spec.gateway, spec.coredns"),
+        "{}",
+        condition.message
+    );
     assert_eq!(object.spec.inline.gateway.unwrap().name, "public");
 }
 
@@ -169,7 +228,11 @@ pub async fn a_lost_root_is_not_made_anew(bench: &mut Bench) {
     bench.until_ready().await;
     let before = quiet(bench).await;
     let secret: Secret = bench.api().get(&format!("{NAME}-ca")).await.unwrap();
-    bench.api::<Secret>().delete(&format!("{NAME}-ca"), &DeleteParams::default()).await.unwrap();
+    bench
+        .api::<Secret>()
+        .delete(&format!("{NAME}-ca"), &DeleteParams::default())
+        .await
+        .unwrap();
     bench
         .until("the loss is told", |object| {
             object.is_some_and(|object| {
@@ -190,7 +253,11 @@ pub async fn a_lost_root_is_not_made_anew(bench: &mut Bench) {
     let mut restored = secret;
     restored.metadata.resource_version = None;
     restored.metadata.uid = None;
-    bench.api::<Secret>().create(&kube::api::PostParams::default(), &restored).await.unwrap();
+    bench
+        .api::<Secret>()
+        .create(&kube::api::PostParams::default(), &restored)
+        .await
+        .unwrap();
     bench.until_ready().await;
 }
 
@@ -206,6 +273,10 @@ pub async fn delete_leaves_nothing(bench: &mut Bench) {
 
 /// Deletes the control plane and waits until it is gone.
 pub async fn delete(bench: &Bench) {
-    bench.api::<clusterwright_api::HostedControlPlane>().delete(NAME, &DeleteParams::default()).await.unwrap();
+    bench
+        .api::<clusterwright_api::HostedControlPlane>()
+        .delete(NAME, &DeleteParams::default())
+        .await
+        .unwrap();
     bench.until("the end", |object| object.is_none()).await;
 }

@@ -3,6 +3,7 @@
 //! time, and keeps a log of what happened.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,8 +27,7 @@ pub struct World {
     namespace: String,
     /// What happened, in order: `kube-apiserver v1.36.3` when a pod of that version became ready.
     pub log: Arc<Mutex<Vec<String>>>,
-    /// Whether new pods become ready.
-    pub alive: Arc<std::sync::atomic::AtomicBool>,
+    writes: Arc<AtomicU64>,
 }
 
 impl World {
@@ -36,28 +36,42 @@ impl World {
             client,
             namespace: namespace.to_owned(),
             log: Arc::default(),
-            alive: Arc::new(true.into()),
+            writes: Arc::default(),
         }
     }
 
-    /// Acts until it is dropped.
-    pub async fn run(self, pause: Duration) {
+    /// Acts until it is dropped, the more seldom the longer nothing has to be done.
+    pub async fn run(self, pause: Duration, longest: Duration) {
+        let mut wait = pause;
         loop {
+            let before = self.writes.load(Ordering::SeqCst);
             // A request that fails is tried again in the next round.
             if let Err(error) = self.step().await {
                 println!("world: {error}");
             }
-            tokio::time::sleep(pause).await;
+            let busy = self.writes.load(Ordering::SeqCst) != before;
+            wait = if busy { pause } else { (wait * 2).min(longest) };
+            tokio::time::sleep(wait).await;
         }
     }
 
+    /// For reading.
     fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// For writing.
+    fn write<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        self.api()
+    }
+
     pub async fn list<K>(&self) -> kube::Result<Vec<K>>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
         Ok(self.api::<K>().list(&ListParams::default()).await?.items)
     }
@@ -72,21 +86,29 @@ impl World {
             owners.extend(deployment.uid());
             self.deployment(&deployment, &owned(&pods, &deployment)).await?;
         }
+        let claims: Vec<PersistentVolumeClaim> = self.list().await?;
+        let names: Vec<String> = claims.iter().map(ResourceExt::name_any).collect();
         for set in self.list::<StatefulSet>().await? {
             owners.extend(set.uid());
-            self.stateful_set(&set, &owned(&pods, &set)).await?;
+            self.stateful_set(&set, &owned(&pods, &set), &names).await?;
         }
         for pod in &pods {
-            let orphan = pod.owner_references().iter().all(|owner| !owners.contains(&owner.uid));
+            let orphan = pod
+                .owner_references()
+                .iter()
+                .all(|owner| !owners.contains(&owner.uid));
             if orphan && !pod.owner_references().is_empty() {
-                let _ = self.api::<Pod>().delete(&pod.name_any(), &DeleteParams::default()).await;
+                let _ = self
+                    .write::<Pod>()
+                    .delete(&pod.name_any(), &DeleteParams::default())
+                    .await;
             }
         }
-        for claim in self.list::<PersistentVolumeClaim>().await? {
+        for claim in &claims {
             // What the real server's admission adds and its controller manager takes away.
             if claim.metadata.deletion_timestamp.is_some() && !claim.finalizers().is_empty() {
                 let patch = json!({"metadata": {"finalizers": null}});
-                self.api::<PersistentVolumeClaim>()
+                self.write::<PersistentVolumeClaim>()
                     .patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(patch))
                     .await?;
             }
@@ -96,7 +118,10 @@ impl World {
 
     async fn balance(&self, service: &Service) -> kube::Result<()> {
         let wanted = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
-        let has = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let has = service
+            .status
+            .as_ref()
+            .and_then(|status| status.load_balancer.as_ref());
         if wanted && has.and_then(|balancer| balancer.ingress.as_ref()).is_none() {
             let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}});
             self.status::<Service>(&service.name_any(), status).await?;
@@ -106,27 +131,37 @@ impl World {
 
     async fn status<K>(&self, name: &str, status: Value) -> kube::Result<K>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
-        self.api::<K>().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await
+        self.write::<K>()
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
     }
 
     async fn deployment(&self, deployment: &Deployment, pods: &[Pod]) -> kube::Result<()> {
         let spec = deployment.spec.as_ref().unwrap();
         let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap();
         let revision = revision(&spec.template);
-        let (new, old): (Vec<&Pod>, Vec<&Pod>) = pods.iter().partition(|pod| pod.labels().get(REVISION) == Some(&revision));
+        let (new, old): (Vec<&Pod>, Vec<&Pod>) = pods
+            .iter()
+            .partition(|pod| pod.labels().get(REVISION) == Some(&revision));
         let ready = new.iter().filter(|pod| is_ready(pod)).count();
         if new.len() < wanted && (new.len() == ready || old.is_empty()) {
             for _ in 0..if old.is_empty() { wanted - new.len() } else { 1 } {
                 let name = format!("{}-{revision}-{}", deployment.name_any(), uuid());
-                self.create_pod(&name, deployment, &spec.template, &revision).await?;
+                self.create_pod(&name, deployment, &spec.template, &revision)
+                    .await?;
             }
         }
         // One goes for each that has come.
         let surplus = (old.len() + ready).saturating_sub(wanted).min(old.len());
         for pod in old.iter().take(surplus).chain(new.iter().skip(wanted)) {
-            self.api::<Pod>().delete(&pod.name_any(), &DeleteParams::default()).await?;
+            self.write::<Pod>()
+                .delete(&pod.name_any(), &DeleteParams::default())
+                .await?;
         }
         self.liven(&new).await?;
         let all_ready = pods.iter().filter(|pod| is_ready(pod)).count();
@@ -137,10 +172,11 @@ impl World {
             "readyReplicas": all_ready,
             "availableReplicas": all_ready,
         });
-        self.report::<Deployment>(&deployment.name_any(), &deployment.status, status).await
+        self.report::<Deployment>(&deployment.name_any(), &deployment.status, status)
+            .await
     }
 
-    async fn stateful_set(&self, set: &StatefulSet, pods: &[Pod]) -> kube::Result<()> {
+    async fn stateful_set(&self, set: &StatefulSet, pods: &[Pod], claims: &[String]) -> kube::Result<()> {
         let spec = set.spec.as_ref().unwrap();
         let wanted = spec.replicas.unwrap_or(1);
         let revision = revision(&spec.template);
@@ -152,12 +188,10 @@ impl World {
                 claim.metadata.name = Some(format!("{}-{name}", claim.name_any()));
                 claim.metadata.namespace = None;
                 claim.status = None;
-                let created = self.api::<PersistentVolumeClaim>().create(&PostParams::default(), &claim).await;
-                match created {
-                    Err(kube::Error::Api(status)) if status.code == 409 => {}
-                    result => {
-                        result?;
-                    }
+                if !claims.contains(&claim.name_any()) {
+                    self.write::<PersistentVolumeClaim>()
+                        .create(&PostParams::default(), &claim)
+                        .await?;
                 }
             }
             match pods.iter().find(|pod| pod.name_any() == name) {
@@ -175,9 +209,14 @@ impl World {
                 }
                 Some(pod) if pod.labels().get(REVISION) != Some(&revision) => {
                     // One at a time, and only while all others are ready.
-                    if !replaced && pods.len() == usize::try_from(wanted).unwrap() && pods.iter().all(is_ready) {
+                    if !replaced
+                        && pods.len() == usize::try_from(wanted).unwrap()
+                        && pods.iter().all(is_ready)
+                    {
                         replaced = true;
-                        self.api::<Pod>().delete(&name, &DeleteParams::default()).await?;
+                        self.write::<Pod>()
+                            .delete(&name, &DeleteParams::default())
+                            .await?;
                     }
                 }
                 Some(_) => {}
@@ -186,8 +225,14 @@ impl World {
         let all: Vec<&Pod> = pods.iter().collect();
         self.liven(&all).await?;
         let ready = pods.iter().filter(|pod| is_ready(pod)).count();
-        let updated = pods.iter().filter(|pod| pod.labels().get(REVISION) == Some(&revision)).count();
-        let current = set.status.as_ref().and_then(|status| status.current_revision.clone());
+        let updated = pods
+            .iter()
+            .filter(|pod| pod.labels().get(REVISION) == Some(&revision))
+            .count();
+        let current = set
+            .status
+            .as_ref()
+            .and_then(|status| status.current_revision.clone());
         let done = updated == usize::try_from(wanted).unwrap();
         let status = json!({
             "observedGeneration": set.metadata.generation,
@@ -198,12 +243,16 @@ impl World {
             "updateRevision": revision,
             "currentRevision": if done { Some(revision.clone()) } else { current.or(Some("none".to_owned())) },
         });
-        self.report::<StatefulSet>(&set.name_any(), &set.status, status).await
+        self.report::<StatefulSet>(&set.name_any(), &set.status, status)
+            .await
     }
 
     async fn report<K>(&self, name: &str, present: &impl Serialize, status: Value) -> kube::Result<()>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
         let present = serde_json::to_value(present).unwrap();
         let zero = |value: &Value| value.is_null() || *value == json!(0);
@@ -216,7 +265,13 @@ impl World {
         Ok(())
     }
 
-    async fn create_pod<O>(&self, name: &str, owner: &O, template: &PodTemplateSpec, revision: &str) -> kube::Result<()>
+    async fn create_pod<O>(
+        &self,
+        name: &str,
+        owner: &O,
+        template: &PodTemplateSpec,
+        revision: &str,
+    ) -> kube::Result<()>
     where
         O: Resource<DynamicType = ()>,
     {
@@ -230,16 +285,18 @@ impl World {
         pod.metadata.name = Some(name.to_owned());
         pod.metadata.labels = Some(labels);
         pod.metadata.annotations = metadata.annotations;
-        pod.metadata.owner_references = owner.controller_owner_ref(&()).map(|owner: OwnerReference| vec![owner]);
-        self.api::<Pod>().create(&PostParams::default(), &pod).await?;
+        pod.metadata.owner_references = owner
+            .controller_owner_ref(&())
+            .map(|owner: OwnerReference| vec![owner]);
+        self.write::<Pod>().create(&PostParams::default(), &pod).await?;
         Ok(())
     }
 
     async fn liven(&self, pods: &[&Pod]) -> kube::Result<()> {
-        if !self.alive.load(std::sync::atomic::Ordering::SeqCst) {
-            return Ok(());
-        }
-        for pod in pods.iter().filter(|pod| !is_ready(pod) && pod.metadata.deletion_timestamp.is_none()) {
+        for pod in pods
+            .iter()
+            .filter(|pod| !is_ready(pod) && pod.metadata.deletion_timestamp.is_none())
+        {
             let status = json!({"status": {
                 "phase": "Running",
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
@@ -255,8 +312,15 @@ impl World {
 
 fn owned<O: Resource<DynamicType = ()>>(pods: &[Pod], owner: &O) -> Vec<Pod> {
     let uid = owner.meta().uid.clone().unwrap_or_default();
-    let mut pods: Vec<Pod> =
-        pods.iter().filter(|pod| pod.owner_references().iter().any(|reference| reference.uid == uid)).cloned().collect();
+    let mut pods: Vec<Pod> = pods
+        .iter()
+        .filter(|pod| {
+            pod.owner_references()
+                .iter()
+                .any(|reference| reference.uid == uid)
+        })
+        .cloned()
+        .collect();
     pods.sort_by_key(ResourceExt::name_any);
     pods
 }
@@ -275,14 +339,17 @@ fn revision(template: &PodTemplateSpec) -> String {
 
 /// Enough to tell pods apart.
 fn uuid() -> u64 {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::SeqCst)
 }
 
 /// The names of what is left of these kinds, by kind.
 pub async fn everything<K>(client: &Client, namespace: &str) -> BTreeMap<String, String>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let items = api.list(&ListParams::default()).await.unwrap().items;
@@ -290,7 +357,14 @@ where
         .into_iter()
         .map(|item| {
             let key = format!("{} {}", K::kind(&()), item.name_any());
-            (key, format!("{}/{}", item.uid().unwrap_or_default(), item.resource_version().unwrap_or_default()))
+            (
+                key,
+                format!(
+                    "{}/{}",
+                    item.uid().unwrap_or_default(),
+                    item.resource_version().unwrap_or_default()
+                ),
+            )
         })
         .collect()
 }
@@ -298,7 +372,11 @@ where
 /// Makes an object of a kind that lives in no namespace, unless it is there.
 pub async fn ensure<K>(client: &Client, object: &K)
 where
-    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + std::fmt::Debug,
 {
     let api: Api<K> = Api::all(client.clone());
     match api.create(&PostParams::default(), object).await {
