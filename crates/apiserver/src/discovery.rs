@@ -341,10 +341,13 @@ fn aggregated(resource: &Resource) -> Value {
         .subresources
         .iter()
         .map(|sub| {
-            let kind = sub.kind.as_ref().map_or_else(
-                || own(&resource.kind),
-                |(group, version, kind)| json!({"group": group, "version": version, "kind": kind}),
-            );
+            let kind = match &sub.kind {
+                Some((group, version, kind)) if (group, version) != (&resource.group, &resource.version) => {
+                    json!({"group": group, "version": version, "kind": kind})
+                }
+                Some((_, _, kind)) => own(kind),
+                None => own(&resource.kind),
+            };
             json!({"subresource": sub.name, "responseKind": kind, "verbs": sub.verbs})
         })
         .collect();

@@ -66,6 +66,7 @@ fn entry(name: &'static str, text: &'static str) -> Entry {
 }
 
 /// The names of all definitions, in no order.
+#[cfg(test)]
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     table().keys().copied()
 }
@@ -79,6 +80,7 @@ pub(crate) fn document(name: &str) -> Value {
 }
 
 /// The JSON text of a definition.
+#[cfg(test)]
 pub(crate) fn text(name: &str) -> Option<&'static str> {
     table().get(name).map(|entry| entry.text)
 }

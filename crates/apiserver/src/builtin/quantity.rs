@@ -37,7 +37,10 @@ impl Quantity {
         if number.is_empty() || number == "." || number.matches('.').count() > 1 {
             return Err(WRONG_FORMAT);
         }
-        if !suffix.chars().all(|c| "eEinumkKMGTP+-0123456789".contains(c)) {
+        // Letters, then a sign, then digits; what follows is wrong whatever it is.
+        let rest = suffix.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
+        let rest = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+        if !rest.bytes().all(|b| b.is_ascii_digit()) {
             return Err(WRONG_FORMAT);
         }
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

@@ -212,6 +212,11 @@ impl Strategy for BuiltIn {
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        if &*self.plural == "endpoints" {
+            return vec![
+                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned(),
+            ];
+        }
         self.rules.warnings(object, old)
     }
 

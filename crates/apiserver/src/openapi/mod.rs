@@ -42,10 +42,9 @@ pub fn answer(
         return Some(index(&all, documents));
     }
     let Some(document) = all.get(name) else {
-        return Some(plain(
-            StatusCode::NOT_FOUND,
-            Bytes::from_static(b"404 page not found\n"),
-        ));
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        return Some(response);
     };
     let hash = document.hash(name, documents.is_some());
     let asked = query.split('&').find_map(|pair| pair.strip_prefix("hash="));

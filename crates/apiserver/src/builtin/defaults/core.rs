@@ -36,6 +36,7 @@ pub(super) fn of_type(name: &str, map: &mut Fields) {
         }
         "EndpointPort" => set(map, "protocol", "TCP"),
         "ReplicationController" => replication_controller(map),
+        "LimitRangeItem" if text(map, "type") == "Container" => limits(map),
         _ => {}
     }
 }
@@ -59,6 +60,24 @@ fn namespace(map: &mut Fields) {
             && let Some(labels) = object(metadata, "labels")
         {
             labels.insert("kubernetes.io/metadata.name".to_owned(), name.into());
+        }
+    }
+}
+
+/// Limits of containers default to the most, requests to the limits, else to the least.
+fn limits(map: &mut Fields) {
+    for (from, to) in [
+        ("max", "default"),
+        ("default", "defaultRequest"),
+        ("min", "defaultRequest"),
+    ] {
+        let Some(given) = map.get(from).and_then(Value::as_object).cloned() else {
+            continue;
+        };
+        if let Some(defaults) = object(map, to) {
+            for (name, amount) in given {
+                defaults.entry(name).or_insert(amount);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::Rules;
 use super::check::{immutable, items, not_supported, quantity, subdomain, text};
 use super::labels::validate_selector;
+use super::pods::now;
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::resource::Surroundings;
 use crate::status::ApiResult;
@@ -43,6 +44,21 @@ impl Rules for Volumes {
             protect(object, "kubernetes.io/pv-protection");
         }
         Ok(())
+    }
+
+    fn prepare_create(&self, object: &mut Value, around: &dyn Surroundings) {
+        object["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now(around)});
+    }
+
+    fn prepare_update(&self, object: &mut Value, old: &Value, sub: &str, around: &dyn Surroundings) {
+        let (new, was) = (&object["status"], &old["status"]);
+        let same_time = new["lastPhaseTransitionTime"] == was["lastPhaseTransitionTime"];
+        if sub == "status"
+            && new["phase"] != was["phase"]
+            && (same_time || new["lastPhaseTransitionTime"].is_null())
+        {
+            object["status"]["lastPhaseTransitionTime"] = now(around).into();
+        }
     }
 }
 

@@ -20,6 +20,13 @@ pub(super) fn validate_template(template: &Value, path: &Path, errors: &mut Fiel
         qualified(&metadata.child("annotations"), &name.to_lowercase(), errors);
     }
     validate(&template["spec"], &path.child("spec"), errors);
+    if !items(&template["spec"]["ephemeralContainers"]).is_empty() {
+        let at = path.child("spec").child("ephemeralContainers");
+        errors.push(FieldError::forbidden(
+            &at,
+            "ephemeral containers not allowed in pod template",
+        ));
+    }
 }
 
 pub(super) fn validate(spec: &Value, path: &Path, errors: &mut FieldErrors) {
@@ -35,7 +42,7 @@ pub(super) fn validate(spec: &Value, path: &Path, errors: &mut FieldErrors) {
         ));
     }
     let policy = text(spec, "dnsPolicy");
-    let known = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+    let known = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     if !known.contains(&policy) {
         errors.push(FieldError::not_supported(
             &path.child("dnsPolicy"),

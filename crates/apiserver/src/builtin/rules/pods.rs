@@ -1,6 +1,6 @@
 //! Pods.
 
-use super::check::{items, text};
+use super::check::{ip, items, text};
 use super::{Rules, admission, pod_spec};
 use crate::builtin::defaults::quality_of_service;
 use crate::field::{FieldError, FieldErrors, Path};
@@ -35,13 +35,13 @@ impl Rules for Pods {
         }
     }
 
-    fn prepare_create(&self, object: &mut Value, _: &dyn Surroundings) {
+    fn prepare_create(&self, object: &mut Value, around: &dyn Surroundings) {
         let mut status = json!({"phase": "Pending", "qosClass": quality_of_service(&object["spec"])});
         if !items(&object["spec"]["schedulingGates"]).is_empty() {
             status["conditions"] = json!([{
                 "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
-                "lastProbeTime": null, "lastTransitionTime": null,
+                "lastProbeTime": null, "lastTransitionTime": now(around),
             }]);
         }
         object["status"] = status;
@@ -95,6 +95,17 @@ impl Rules for Pods {
             "ephemeralcontainers" | "resize" => {
                 pod_spec::validate(&object["spec"], &Path::new("spec"), &mut errors);
             }
+            "status" => {
+                for (field, at) in [("podIPs", "podIPs"), ("hostIPs", "hostIPs")] {
+                    for (index, address) in items(&object["status"][field]).iter().enumerate() {
+                        ip(
+                            &Path::new("status").child(at).index(index),
+                            &address["ip"],
+                            &mut errors,
+                        );
+                    }
+                }
+            }
             _ => {}
         }
         errors
@@ -132,6 +143,11 @@ impl Rules for Pods {
             ),
         ]
     }
+}
+
+/// The time as objects carry it.
+pub(super) fn now(around: &dyn Surroundings) -> String {
+    around.clock().now_seconds().to_string()
 }
 
 /// Clients that do not know `observedGeneration` do not clear it.

@@ -10,7 +10,7 @@ use crate::resource::Surroundings;
 use parking_lot::Mutex;
 use rand::Rng as _;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The network of cluster IPs, 10.96.0.0/16, and the first ports of its lower part, which is kept for those who
@@ -21,11 +21,14 @@ const RESERVED: u32 = 256;
 const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 const RESERVED_PORTS: i64 = 86;
 
-/// What was given out, by the Service (namespace and name) that has it. The store is the truth; this bridges the
-/// time between the choice and the write.
+/// So many of the last choices are remembered.
+const REMEMBERED: usize = 1024;
+
+/// What was given out last. The store is the truth; this bridges the time between a choice and its write, so that
+/// two Services that are made at once get different addresses.
 #[derive(Default)]
 pub(super) struct Services {
-    promised: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    promised: Mutex<VecDeque<String>>,
 }
 
 /// What a Service holds: its cluster IPs and node ports.
@@ -70,11 +73,6 @@ impl Services {
                 taken.extend(holdings(&other));
             }
         }
-        for (other, held) in &*self.promised.lock() {
-            if *other != own {
-                taken.extend(held.iter().cloned());
-            }
-        }
         taken
     }
 
@@ -82,7 +80,9 @@ impl Services {
     fn allocate(&self, service: &mut Value, around: &dyn Surroundings) {
         let kind = text(&service["spec"], "type").to_owned();
         let mut taken = self.taken(service, around);
-        taken.extend(holdings(service));
+        let before = holdings(service);
+        taken.extend(before.iter().cloned());
+        taken.extend(self.promised.lock().iter().cloned());
         let spec = &mut service["spec"];
         if kind != "ExternalName" {
             families(spec);
@@ -122,8 +122,10 @@ impl Services {
         {
             spec["healthCheckNodePort"] = json!(port);
         }
-        let held = holdings(service);
-        self.promised.lock().insert(key(service), held);
+        let mut promised = self.promised.lock();
+        promised.extend(holdings(service).difference(&before).cloned());
+        let surplus = promised.len().saturating_sub(REMEMBERED);
+        promised.drain(..surplus);
     }
 
     /// What was asked for by name, and others hold or nobody may.
@@ -142,7 +144,7 @@ impl Services {
                 u32::from(parsed) >> (32 - NETWORK_BITS) == u32::from(NETWORK) >> (32 - NETWORK_BITS);
             let why = if !inside {
                 format!(
-                    "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {NETWORK}/{NETWORK_BITS}"
+                    "failed to allocate IP {address}: the provided network does not match the current range"
                 )
             } else if taken.contains(address) {
                 format!("failed to allocate IP {address}: provided IP is already allocated")
@@ -275,6 +277,15 @@ impl Rules for Services {
             let path = Path::new("spec").child("clusterIPs").index(0);
             errors.push(FieldError::invalid(&path, new, "may not change once set"));
         }
+        let classes = (
+            &object["spec"]["loadBalancerClass"],
+            &old["spec"]["loadBalancerClass"],
+        );
+        let balanced = |service: &Value| service["spec"]["type"] == "LoadBalancer";
+        if balanced(object) && balanced(old) && classes.0 != classes.1 {
+            let path = Path::new("spec").child("loadBalancerClass");
+            errors.push(FieldError::invalid(&path, classes.0, "may not change once set"));
+        }
         errors.extend(validate(object));
         if errors.is_empty() {
             errors = self.validate_holdings(object, old, around);
@@ -283,7 +294,8 @@ impl Rules for Services {
     }
 
     fn released(&self, object: &Value) {
-        self.promised.lock().remove(&key(object));
+        let freed = holdings(object);
+        self.promised.lock().retain(|given| !freed.contains(given));
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
