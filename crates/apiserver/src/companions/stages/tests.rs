@@ -3,6 +3,7 @@
 use crate::ApiServer;
 use crate::companions::Stages;
 use crate::companions::tests::{eventually, start};
+use crate::faults::{Fault, Rule};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Debug;
+use std::time::Duration;
 
 async fn create<K>(client: &Client, object: Value) -> K
 where
@@ -286,4 +288,31 @@ async fn beside_a_controller_manager_only_pods_and_balancers_are_played() {
     eventually("the pod runs, and no other is made", running).await;
     let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), "default");
     assert!(sets.list(&ListParams::default()).await.unwrap().items.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_and_lost_watches_delay_and_do_not_change_the_end() {
+    let server = ApiServer::new();
+    let client = server.client();
+    let _running = start(&server, |companions| companions.stages(Some(Stages::default())));
+    let faults = server.faults();
+    for resource in ["pods", "replicasets.apps"] {
+        faults.add(Rule::on("create", resource, Fault::Unavailable).times(3));
+        faults.add(
+            Rule::on("create", resource, Fault::Cut)
+                .nth(5)
+                .after_it_is_applied(),
+        );
+        let status = format!("{resource}/status");
+        faults.add(Rule::on("patch", &status, Fault::Conflict).times(3));
+        faults.add(Rule::on("watch", resource, Fault::DropWatch(Duration::from_millis(300))).times(3));
+    }
+    create::<Deployment>(&client, deployment(3)).await;
+    let api: Api<Deployment> = Api::namespaced(client.clone(), "default");
+    eventually("three pods are available", async || is_complete(&api).await).await;
+    server.compact();
+    let patch = Patch::Merge(json!({"spec": {"template": template("b"), "replicas": 2}}));
+    api.patch("web", &PatchParams::default(), &patch).await.unwrap();
+    let rolled = async || is_complete(&api).await && pods(&client).await.len() == 2;
+    eventually("two new pods and no other", rolled).await;
 }
