@@ -89,12 +89,10 @@ fn prepare(cache: &Cache) {
     cache
         .informer::<HostedControlPlane>()
         .index(index::CLUSTER, index::of_control_plane);
-    cache
-        .informer::<Pod>()
-        .index(index::CLUSTER, |pod| index::of_labelled(pod));
+    cache.informer::<Pod>().index(index::CLUSTER, index::of_labelled);
     cache
         .informer::<PersistentVolumeClaim>()
-        .index(index::CLUSTER, |claim| index::of_labelled(claim));
+        .index(index::CLUSTER, index::of_labelled);
 }
 
 fn control_plane_of(cluster: &Cluster) -> Vec<ObjectKey> {

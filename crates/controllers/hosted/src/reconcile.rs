@@ -133,7 +133,7 @@ impl Reconciler for HostedControlPlanes {
             inputs,
             snapshot,
         };
-        Self::work(cx, read).await
+        Box::pin(Self::work(cx, read)).await
     }
 
     async fn finalize(&self, cx: &Context, request: Request<HostedControlPlane>) -> Result<Outcome, Error> {

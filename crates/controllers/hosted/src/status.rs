@@ -37,7 +37,7 @@ pub struct Observed<'a> {
 
 /// Sets conditions of one object at one time.
 pub struct Conditions<'a> {
-    conditions: &'a mut Vec<Condition>,
+    all: &'a mut Vec<Condition>,
     generation: Option<i64>,
     now: Timestamp,
 }
@@ -46,7 +46,7 @@ impl<'a> Conditions<'a> {
     /// Those of a status.
     pub fn of(status: &'a mut HostedControlPlaneStatus, generation: Option<i64>, now: Timestamp) -> Self {
         Self {
-            conditions: &mut status.conditions,
+            all: &mut status.conditions,
             generation,
             now,
         }
@@ -57,7 +57,7 @@ impl<'a> Conditions<'a> {
         let update = ConditionUpdate::new(kind.as_str(), holds, reason.as_str())
             .message(message)
             .observed_generation(self.generation);
-        conditions::set(self.conditions, update, self.now);
+        conditions::set(self.all, update, self.now);
     }
 
     fn set_by(&mut self, kind: Type, why: Option<&Why>) {

@@ -87,10 +87,12 @@ pub(super) fn hash(map: &ConfigMap) -> String {
         .and_then(|data| data.get(FILE))
         .map(String::as_str)
         .unwrap_or_default();
-    Sha256::digest(text.as_bytes())[..8]
+    let digest = Sha256::digest(text.as_bytes());
+    let start = digest
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .take(8)
+        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("{start:016x}")
 }
 
 /// The volume with a component's kubeconfig.

@@ -120,6 +120,10 @@ pub fn disruption_budget(
 ///
 /// It holds nothing that changes without a cause: no time, no hash of a Secret (programs read renewed certificates by
 /// themselves).
+#[expect(
+    clippy::too_many_lines,
+    reason = "one literal; its parts have no use elsewhere"
+)]
 pub fn template(inputs: &Inputs, pod: PodSpecification<'_>) -> PodTemplateSpec {
     let program = pod.component.program();
     let mut volumes = vec![Volume {

@@ -20,14 +20,14 @@ pub use secret::{SecretError, root_secret};
 
 use std::time::Duration;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 /// How long roots are valid: kubeadm's ten years.
 pub const ROOT_VALIDITY: Duration = DAY.saturating_mul(3650);
 /// How long leaves are valid: kubeadm's year.
 pub const LEAF_VALIDITY: Duration = DAY.saturating_mul(365);
 /// How far back a certificate's start is set, so that a clock that is behind accepts it: kubeadm's five minutes.
-pub const BACKDATE: Duration = Duration::from_secs(5 * 60);
+pub const BACKDATE: Duration = Duration::from_mins(5);
 
 /// A root of trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
