@@ -165,8 +165,3 @@ pub(crate) fn object_gone(inner: &Arc<Inner>, resource: &Resource) {
 pub(crate) fn begin_deletion(definition: &mut Value, inner: &Inner) {
     crd::begin_deletion(definition, &inner.clock);
 }
-
-/// Turns an object that was stored in another version into this one.
-pub(crate) fn convert(object: &mut Value, resource: &Resource) {
-    crd::convert(object, resource);
-}

@@ -51,9 +51,7 @@ impl Body {
     /// The body, ended early when `stop` is cancelled.
     pub(crate) fn until(self, stop: CancellationToken) -> Self {
         match self.0 {
-            Inner::Pieces(pieces) => {
-                Self::pieces(pieces.take_until(async move { stop.cancelled().await }))
-            }
+            Inner::Pieces(pieces) => Self::pieces(pieces.take_until(async move { stop.cancelled().await })),
             whole @ Inner::Whole(_) => Self(whole),
         }
     }

@@ -1,4 +1,5 @@
 //! The server as a client sees it: create, read, change, watch, delete.
+#![allow(clippy::unwrap_used)]
 
 use clusterwright_apiserver::ApiServer;
 use futures::{StreamExt, TryStreamExt};

@@ -1,4 +1,5 @@
 //! Custom resources from their definition to their end.
+#![allow(clippy::unwrap_used)]
 
 use clusterwright_apiserver::ApiServer;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -31,7 +32,7 @@ fn widgets(server: &ApiServer) -> Api<DynamicObject> {
     Api::namespaced_with(server.client(), "default", &ApiResource::from_gvk(&kind))
 }
 
-fn widget(name: &str, spec: serde_json::Value) -> DynamicObject {
+fn widget(name: &str, spec: &serde_json::Value) -> DynamicObject {
     serde_json::from_value(json!({
         "apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec,
     }))
@@ -46,25 +47,48 @@ async fn a_definition_is_served_at_once_and_takes_its_objects_with_it() {
     let missing = api.list(&ListParams::default()).await;
     assert!(matches!(missing, Err(kube::Error::Api(status)) if status.code == 404));
 
-    definitions.create(&PostParams::default(), &definition()).await.unwrap();
-    let made = api.create(&PostParams::default(), &widget("a", json!({"colour": "red"}))).await.unwrap();
+    definitions
+        .create(&PostParams::default(), &definition())
+        .await
+        .unwrap();
+    let made = api
+        .create(&PostParams::default(), &widget("a", &json!({"colour": "red"})))
+        .await
+        .unwrap();
     assert_eq!(made.data["spec"], json!({"size": 3}));
     assert_eq!(made.metadata.generation, Some(1));
-    let refused = api.create(&PostParams::default(), &widget("b", json!({"size": 0}))).await;
+    let refused = api
+        .create(&PostParams::default(), &widget("b", &json!({"size": 0})))
+        .await;
     assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 422));
 
     let config = json!({"apiVersion": "example.com/v1", "kind": "Widget", "status": {"ready": true}});
     let params = PatchParams::apply("test");
-    let applied = api.patch_status("a", &params, &Patch::Apply(&config)).await.unwrap();
+    let applied = api
+        .patch_status("a", &params, &Patch::Apply(&config))
+        .await
+        .unwrap();
     assert_eq!(applied.data["status"], json!({"ready": true}));
 
-    definitions.delete("widgets.example.com", &DeleteParams::default()).await.unwrap();
-    assert!(definitions.get_opt("widgets.example.com").await.unwrap().is_none());
+    definitions
+        .delete("widgets.example.com", &DeleteParams::default())
+        .await
+        .unwrap();
+    assert!(
+        definitions
+            .get_opt("widgets.example.com")
+            .await
+            .unwrap()
+            .is_none()
+    );
     let gone = api.list(&ListParams::default()).await;
     assert!(matches!(gone, Err(kube::Error::Api(status)) if status.code == 404));
 
     // A definition of the same name starts with nothing.
-    definitions.create(&PostParams::default(), &definition()).await.unwrap();
+    definitions
+        .create(&PostParams::default(), &definition())
+        .await
+        .unwrap();
     assert!(api.list(&ListParams::default()).await.unwrap().items.is_empty());
 }
 
@@ -73,17 +97,29 @@ async fn an_object_with_a_finalizer_holds_its_definition() {
     let server = ApiServer::new();
     let definitions: Api<CustomResourceDefinition> = Api::all(server.client());
     let api = widgets(&server);
-    definitions.create(&PostParams::default(), &definition()).await.unwrap();
-    let mut held = widget("a", json!({}));
+    definitions
+        .create(&PostParams::default(), &definition())
+        .await
+        .unwrap();
+    let mut held = widget("a", &json!({}));
     held.metadata.finalizers = Some(vec!["example.com/hold".into()]);
     api.create(&PostParams::default(), &held).await.unwrap();
-    definitions.delete("widgets.example.com", &DeleteParams::default()).await.unwrap();
+    definitions
+        .delete("widgets.example.com", &DeleteParams::default())
+        .await
+        .unwrap();
     let going = api.get("a").await.unwrap();
     assert!(going.metadata.deletion_timestamp.is_some());
-    let refused = api.create(&PostParams::default(), &widget("b", json!({}))).await;
+    let refused = api.create(&PostParams::default(), &widget("b", &json!({}))).await;
     assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 405));
 
     let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     api.patch("a", &PatchParams::default(), &patch).await.unwrap();
-    assert!(definitions.get_opt("widgets.example.com").await.unwrap().is_none());
+    assert!(
+        definitions
+            .get_opt("widgets.example.com")
+            .await
+            .unwrap()
+            .is_none()
+    );
 }

@@ -1,8 +1,9 @@
 //! The server on the network.
+#![allow(clippy::unwrap_used)]
 
 use clusterwright_apiserver::{ApiServer, ServeError, User};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, PostParams, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -38,13 +39,19 @@ async fn clients_with_certificates_and_tokens_are_known_and_others_refused() {
         config.to_string()
     };
     let robot = client(&with(Some("secret"))).await;
-    Api::<Namespace>::all(robot).list(&ListParams::default()).await.unwrap();
+    Api::<Namespace>::all(robot)
+        .list(&ListParams::default())
+        .await
+        .unwrap();
     assert_eq!(server.record().take()[0].user, "robot");
 
     for (token, code) in [(Some("wrong"), 401), (None, 403)] {
         let stranger = client(&with(token)).await;
         let refused = Api::<Namespace>::all(stranger).list(&ListParams::default()).await;
-        assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == code), "{token:?}");
+        assert!(
+            matches!(refused, Err(kube::Error::Api(status)) if status.code == code),
+            "{token:?}"
+        );
     }
     serving.stop().await;
 }
@@ -56,12 +63,21 @@ async fn a_taken_port_is_told_and_a_stopped_server_frees_it() {
     let address = serving.address();
     let refused = server.serve(address).await.unwrap_err();
     assert!(matches!(refused, ServeError::Listen { .. }));
-    assert!(refused.to_string().starts_with(&format!("failed to listen on {address}: ")));
+    assert!(
+        refused
+            .to_string()
+            .starts_with(&format!("failed to listen on {address}: "))
+    );
 
     // A watch that is open does not hold the server up.
     let admin = client(&serving.kubeconfig().unwrap()).await;
-    let watch = Api::<Namespace>::all(admin).watch(&Default::default(), "0").await.unwrap();
-    tokio::time::timeout(std::time::Duration::from_secs(4), serving.stop()).await.unwrap();
+    let watch = Api::<Namespace>::all(admin)
+        .watch(&WatchParams::default(), "0")
+        .await
+        .unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(4), serving.stop())
+        .await
+        .unwrap();
     drop(watch);
     server.serve(address).await.unwrap();
 }

@@ -4,11 +4,11 @@ use super::write::{self, Written};
 use super::{Context, decode, render};
 use crate::field::FieldErrors;
 use crate::metadata::rules;
-use crate::{customs, namespaces};
 use crate::request::options::{self, WriteOptions};
 use crate::request::path::key;
 use crate::response::Body;
 use crate::status::{ApiError, ApiResult};
+use crate::{customs, namespaces};
 use http::{Response, StatusCode};
 use rand::Rng;
 use serde_json::{Value, json};
@@ -29,7 +29,6 @@ pub(super) fn create(cx: &Context<'_>) -> ApiResult<Response<Body>> {
     let written = store(cx, object, &options)?;
     render::written(cx, StatusCode::CREATED, &written)
 }
-
 
 /// The refusal of objects whose definition is on its way out.
 fn terminating(cx: &Context<'_>) -> ApiError {

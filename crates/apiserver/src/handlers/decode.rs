@@ -1,11 +1,11 @@
 //! The object in a request's body.
 
-use super::write::{self, Refused};
 use super::Context;
+use super::write::{self, Refused};
 use crate::metadata::rules;
 use crate::request::body::{self, Decoded};
-use crate::request::{media, protobuf};
 use crate::request::options::FieldValidation;
+use crate::request::{media, protobuf};
 use crate::status::{ApiError, ApiResult};
 use serde_json::{Value, json};
 
@@ -97,7 +97,11 @@ pub(crate) fn handled_as(cx: &Context<'_>, why: &str) -> ApiError {
 fn wrong_kind(cx: &Context<'_>, api_version: &str, kind: &str, wanted: &str) -> ApiError {
     let resource = &cx.served.resource;
     let kind = if kind.is_empty() { &*resource.kind } else { kind };
-    let said = if api_version.is_empty() { wanted } else { api_version };
+    let said = if api_version.is_empty() {
+        wanted
+    } else {
+        api_version
+    };
     let known = cx
         .table
         .all
@@ -193,8 +197,8 @@ fn unrecognised(cx: &Context<'_>, why: &str) -> ApiError {
         None => "<empty>".to_owned(),
         Some(b'{') => format!("{}{more}", String::from_utf8_lossy(start)),
         Some(_) => {
-            let hex: String = start.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{hex}{more}")
+            let hex: Vec<String> = start.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{}{more}", hex.concat())
         }
     };
     ApiError::bad_request(format!(

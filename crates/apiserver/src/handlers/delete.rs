@@ -4,15 +4,15 @@ use super::select::Selection;
 use super::write::{self, Written};
 use super::{Context, read, render};
 use crate::metadata::rules;
-use crate::{customs, namespaces};
+use crate::registry::Served;
 use crate::request::media;
 use crate::request::options::{self, DeleteOptions, Propagation};
 use crate::request::{body, path};
 use crate::response::{self, Body};
-use crate::status::{ApiError, ApiResult};
-use crate::registry::Served;
 use crate::server::Inner;
+use crate::status::{ApiError, ApiResult};
 use crate::store::Entry;
+use crate::{customs, namespaces};
 use http::{Response, StatusCode};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -353,12 +353,7 @@ pub(super) fn remove(
     take_away(cx.inner, &cx.served, last, entry).map(Some)
 }
 
-fn take_away(
-    inner: &Arc<Inner>,
-    served: &Served,
-    last: &Value,
-    entry: &Entry,
-) -> Result<Arc<Entry>, ()> {
+fn take_away(inner: &Arc<Inner>, served: &Served, last: &Value, entry: &Entry) -> Result<Arc<Entry>, ()> {
     let draft = write::encode_for(served, last);
     let key = path::key(rules::text(last, "namespace"), rules::text(last, "name"));
     let gone = served.shelf.remove(&key, entry.version, &draft).map_err(|_| ())?;

@@ -30,7 +30,11 @@ pub(super) fn patch(cx: &Context<'_>) -> ApiResult<Response<Body>> {
     })?;
     if matches!(kind, PatchType::Merge | PatchType::Strategic) && !decoded.value.is_object() {
         let found = patch::kind_name(&decoded.value);
-        let prefix = if kind == PatchType::Merge { "error decoding patch: " } else { "" };
+        let prefix = if kind == PatchType::Merge {
+            "error decoding patch: "
+        } else {
+            ""
+        };
         return Err(ApiError::bad_request(format!(
             "{prefix}json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
         )));
@@ -65,8 +69,8 @@ pub(super) fn patch(cx: &Context<'_>) -> ApiResult<Response<Body>> {
             decode::match_namespace(cx, &mut new)?;
             decode::match_name(cx, &mut new)?;
             if let Some(warning) = rules::dedup_owners(&mut new) {
-            cx.warn(warning);
-        }
+                cx.warn(warning);
+            }
             Ok(new)
         },
     )?;
@@ -142,7 +146,11 @@ fn check(
             }
         })
         .collect();
-    let shown = shown(cx, new, &decoded.value);
+    let shown = if kind == PatchType::Strategic {
+        apply::go_text(&decoded.value)
+    } else {
+        shown(cx, new, &decoded.value)
+    };
     let said = |key: &str| new[key].as_str().unwrap_or_default();
     if said("kind") != &*resource.kind || said("apiVersion") != resource.api_version() {
         return Err(invalid(
@@ -152,6 +160,14 @@ fn check(
     }
     write::coerce(cx, new, duplicates, validation).map_err(|refused| {
         let why = match refused {
+            // A strategic merge patch is read by another decoder.
+            Refused::Typed(said)
+                if kind == PatchType::Strategic
+                    && said.contains("cannot unmarshal object into")
+                    && said.contains("of type []") =>
+            {
+                "cannot restore slice from map".to_owned()
+            }
             Refused::Typed(said) => said,
             Refused::Strict(said) => format!("strict decoding error: {}", said.join(", ")),
         };

@@ -28,7 +28,8 @@ fn decoded(cx: &Context<'_>, kind: &str) -> ApiResult<Value> {
 }
 
 fn success() -> Response<Body> {
-    let answer = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    let answer =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     response::json(StatusCode::CREATED, &answer)
 }
 
@@ -62,7 +63,10 @@ fn set_condition(pod: &mut Value, mut condition: Value, now: &Value) {
     let Some(conditions) = pod["status"]["conditions"].as_array_mut() else {
         return;
     };
-    match conditions.iter_mut().find(|there| there["type"] == condition["type"]) {
+    match conditions
+        .iter_mut()
+        .find(|there| there["type"] == condition["type"])
+    {
         Some(there) => {
             if there["status"] == condition["status"] {
                 condition["lastTransitionTime"] = there["lastTransitionTime"].clone();
@@ -103,7 +107,11 @@ pub(super) fn bind(cx: &Context<'_>) -> ApiResult<Response<Body>> {
             )));
         }
         pod["spec"]["nodeName"] = json!(node);
-        for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
+        for (key, value) in binding["metadata"]["annotations"]
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
             pod["metadata"]["annotations"][key.as_str()] = value.clone();
         }
         set_condition(pod, json!({"type": "PodScheduled", "status": "True"}), &now);
@@ -121,13 +129,19 @@ pub(super) fn evict(cx: &Context<'_>) -> ApiResult<Response<Body>> {
             "name in URL does not match name in Eviction object",
         ));
     }
-    let said = eviction.get("deleteOptions").filter(|options| options.is_object());
+    let said = eviction
+        .get("deleteOptions")
+        .filter(|options| options.is_object());
     let mut options = match said {
         Some(said) => options::delete_options(&cx.request.query, Some(said))?,
         None => DeleteOptions::default(),
     };
     options.dry_run |= created.dry_run;
-    let entry = cx.served.shelf.get(&cx.path.key()).ok_or_else(|| cx.not_found())?;
+    let entry = cx
+        .served
+        .shelf
+        .get(&cx.path.key())
+        .ok_or_else(|| cx.not_found())?;
     let pod = write::load(&cx.served, &entry);
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     let protected = !matches!(phase, "Succeeded" | "Failed" | "Pending") && !rules::is_deleting(&pod);
@@ -226,7 +240,7 @@ fn take_one(budget: &mut Value, name: &str, pod: &str, now: &Value) -> ApiResult
     let number = |value: &Value| value.as_i64().unwrap_or_default();
     let status = &budget["status"];
     if number(&status["observedGeneration"]) < number(&budget["metadata"]["generation"]) {
-        return Err(too_many(format!(
+        return Err(too_many(&format!(
             "The disruption budget {name} is still being processed by the server."
         )));
     }
@@ -244,7 +258,7 @@ fn take_one(budget: &mut Value, name: &str, pod: &str, now: &Value) -> ApiResult
         ));
     }
     if allowed == 0 {
-        return Err(too_many(format!(
+        return Err(too_many(&format!(
             "The disruption budget {name} needs {} healthy pods and has {} currently",
             number(&status["desiredHealthy"]),
             number(&status["currentHealthy"])
@@ -258,7 +272,7 @@ fn take_one(budget: &mut Value, name: &str, pod: &str, now: &Value) -> ApiResult
     Ok(())
 }
 
-fn too_many(why: String) -> ApiError {
+fn too_many(why: &str) -> ApiError {
     ApiError::new(
         StatusCode::TOO_MANY_REQUESTS,
         "TooManyRequests",

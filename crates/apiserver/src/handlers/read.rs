@@ -109,13 +109,16 @@ fn start(options: &ListOptions, prefix: &str) -> ApiResult<Start> {
             "specifying resource version is not allowed when using continue",
         ));
     }
-    let invalid = |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let invalid = |why: &str| {
+        ApiError::bad_request(format!(
+            "invalid continue token: continue key is not valid: {why}"
+        ))
+    };
     let decoded = URL_SAFE_NO_PAD
         .decode(options.continue_token.trim_end_matches('='))
         .map_err(|_| invalid("illegal base64 data at input byte 0"))?;
-    let token: Value = serde_json::from_slice(&decoded).map_err(|error| {
-        invalid(&gojson::syntax_error(&decoded).unwrap_or_else(|| error.to_string()))
-    })?;
+    let token: Value = serde_json::from_slice(&decoded)
+        .map_err(|error| invalid(&gojson::syntax_error(&decoded).unwrap_or_else(|| error.to_string())))?;
     if token["v"] != "meta.k8s.io/v1" {
         return Err(invalid(&format!(
             "server does not recognize this encoded version {}",

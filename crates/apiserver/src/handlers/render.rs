@@ -46,11 +46,9 @@ pub(super) fn value(cx: &Context<'_>, code: StatusCode, object: &Value) -> ApiRe
             tabled(cx, std::slice::from_ref(object), &list_meta_of(object))
         }
         Transform::Metadata => metadata_only(object, &cx.accepted.version),
-        Transform::MetadataList => return Err(wrong_transform(
-            cx,
-            "PartialObjectMetadataList",
-            "not a list",
-        )),
+        Transform::MetadataList => {
+            return Err(wrong_transform(cx, "PartialObjectMetadataList", "not a list"));
+        }
     };
     Ok(encoded(cx, code, &shown))
 }

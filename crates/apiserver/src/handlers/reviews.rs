@@ -65,12 +65,7 @@ fn judge(cx: &Context<'_>, review: &Value) -> ApiResult<()> {
         }
         _ => return Ok(()),
     };
-    Err(ApiError::invalid(
-        cx.group(),
-        "",
-        "",
-        &FieldErrors::from([error]),
-    ))
+    Err(ApiError::invalid(cx.group(), "", "", &FieldErrors::from([error])))
 }
 
 fn token_status(cx: &Context<'_>, review: &Value) -> Value {

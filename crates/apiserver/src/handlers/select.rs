@@ -45,7 +45,7 @@ impl Selection {
         let mut fields = Fields::parse(&options.fields).map_err(ApiError::bad_request)?;
         let known = known_fields(&cx.served);
         for term in &fields.0 {
-            if !known.iter().any(|field| *field == term.field) {
+            if !known.contains(&term.field) {
                 return Err(ApiError::bad_request(unknown_field(
                     &cx.served,
                     &known,

@@ -1,10 +1,10 @@
 //! Paths that name no resource: version, health, discovery and OpenAPI.
 
 use super::{Request, no_such_resource, not_found_page};
-use crate::{discovery, openapi};
 use crate::resource::Resource;
 use crate::response::{self, Body};
 use crate::server::Inner;
+use crate::{discovery, openapi};
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue, IF_NONE_MATCH};
 use http::{Method, Response, StatusCode};
 use serde_json::json;
@@ -37,7 +37,7 @@ pub(super) fn handle(inner: &Arc<Inner>, request: &Request) -> Response<Body> {
     }
 }
 
-fn header<'a>(request: &'a Request, name: HeaderName) -> &'a str {
+fn header(request: &Request, name: HeaderName) -> &str {
     let value = request.parts.headers.get(name);
     value.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
@@ -51,7 +51,11 @@ fn discover(inner: &Arc<Inner>, request: &Request, path: &str) -> Response<Body>
         return answer.map(Body::whole);
     }
     let accept = header(request, ACCEPT);
-    let address = header(request, HOST);
+    let authority = request.parts.uri.authority().map(http::uri::Authority::as_str);
+    let address = match (header(request, HOST), authority) {
+        ("", authority) => authority.unwrap_or("127.0.0.1:443"),
+        (host, _) => host,
+    };
     let Some(answer) = discovery::answer(path, accept, &resources, address) else {
         return unknown(path, &resources);
     };
@@ -60,7 +64,7 @@ fn discover(inner: &Arc<Inner>, request: &Request, path: &str) -> Response<Body>
         return response::with(StatusCode::NOT_MODIFIED, response::JSON, Body::whole(""));
     }
     let mut response = response::json(StatusCode::OK, &answer.body);
-    for (name, text) in [(CONTENT_TYPE, &*answer.content_type), (ETAG, tag)] {
+    for (name, text) in [(CONTENT_TYPE, &answer.content_type[..]), (ETAG, tag)] {
         if let Some(value) = HeaderValue::from_str(text).ok().filter(|_| !text.is_empty()) {
             response.headers_mut().insert(name, value);
         }
@@ -76,7 +80,11 @@ fn unknown(path: &str, resources: &[Arc<Resource>]) -> Response<Body> {
         Some("apis") => parts.next(),
         _ => None,
     };
-    if parts.next().is_some() && resources.iter().any(|resource| resource.custom.is_none() && Some(&*resource.group) == group) {
+    if parts.next().is_some()
+        && resources
+            .iter()
+            .any(|resource| resource.custom.is_none() && group == Some(&resource.group))
+    {
         return response::refusal(&no_such_resource());
     }
     not_found_page()
@@ -110,7 +118,12 @@ fn health(path: &str, request: &Request) -> Response<Body> {
         Some(check) if CHECKS.contains(&check) => "ok".to_owned(),
         Some(_) => return not_found_page(),
         None if request.query.get("verbose").is_some() => {
-            let mut text: String = CHECKS.iter().map(|check| format!("[+]{check} ok\n")).collect();
+            let mut text = String::new();
+            for check in CHECKS {
+                text.push_str("[+]");
+                text.push_str(check);
+                text.push_str(" ok\n");
+            }
             text.push_str(endpoint);
             text.push_str(" check passed\n");
             text

@@ -18,8 +18,8 @@ pub(super) fn update(cx: &Context<'_>) -> ApiResult<Response<Body>> {
     decode::match_namespace(cx, &mut object)?;
     decode::match_name(cx, &mut object)?;
     if let Some(warning) = rules::dedup_owners(&mut object) {
-            cx.warn(warning);
-        }
+        cx.warn(warning);
+    }
     let uid = rules::text(&object, "uid").to_owned();
     let creates = cx.path.subresource.is_empty() && cx.served.resource.strategy.allows_create_on_update();
     let (code, written) = replace(cx, &options, creates, &mut |live| {
@@ -39,7 +39,12 @@ fn precondition(cx: &Context<'_>, uid: &str, live: &Value) -> ApiResult<()> {
     if uid.is_empty() || uid == there {
         return Ok(());
     }
-    let group = cx.served.resource.custom.as_ref().map(|_| format!("{}/", cx.group()));
+    let group = cx
+        .served
+        .resource
+        .custom
+        .as_ref()
+        .map(|_| format!("{}/", cx.group()));
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: /registry/{}{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {there}",
         group.unwrap_or_default(),

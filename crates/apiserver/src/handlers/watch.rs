@@ -23,9 +23,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// How long a watch lasts at least that names no timeout; up to twice as long, as in the real server.
-const LEAST_TIMEOUT: Duration = Duration::from_secs(1800);
+const LEAST_TIMEOUT: Duration = Duration::from_mins(30);
 /// How often a watch that takes bookmarks gets one.
-const BOOKMARKS: Duration = Duration::from_secs(60);
+const BOOKMARKS: Duration = Duration::from_mins(1);
 /// How long before its end a watch gets the last bookmark.
 const BEFORE_THE_END: Duration = Duration::from_secs(2);
 /// Events that are put in one piece at most.

@@ -2,7 +2,6 @@
 
 use super::Context;
 use crate::builtin::codec;
-use crate::{apply, crd, customs};
 use crate::field::FieldErrors;
 use crate::metadata::rules;
 use crate::registry::{Served, Table};
@@ -10,6 +9,7 @@ use crate::request::options::{FieldValidation, WriteOptions};
 use crate::schema;
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Draft, Entry, encode};
+use crate::{apply, crd};
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) fn load(served: &Served, entry: &Entry) -> Value {
         hub.resource.strategy.default(&mut object);
     }
     if resource.custom.is_some() {
-        customs::convert(&mut object, resource);
+        crd::convert(&mut object, resource);
     }
     object
 }
@@ -48,8 +48,7 @@ pub(crate) fn encode_for(served: &Served, object: &Value) -> Draft {
         return encode(object, served.form);
     };
     let mut object = object.clone();
-    customs::convert(&mut object, &hub.resource);
-    schema::prune(&hub.resource.schema, &mut object);
+    crd::convert(&mut object, &hub.resource);
     hub.resource.strategy.default(&mut object);
     encode(&object, hub.form)
 }

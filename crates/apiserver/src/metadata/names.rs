@@ -152,10 +152,7 @@ mod tests {
         for bad in ["", "A", "a..b", "-a", "a.", "a_b", "ä"] {
             assert_eq!(subdomain(bad).len(), 1, "{bad}");
         }
-        assert_eq!(
-            subdomain(&"a".repeat(254)),
-            ["must be no more than 253 bytes"]
-        );
+        assert_eq!(subdomain(&"a".repeat(254)), ["must be no more than 253 bytes"]);
         assert_eq!(label_1123("a.b"), ["must not contain dots"]);
         assert!(label_1035("1a")[0].starts_with("a DNS-1035 label"));
         assert!(path_segment("system:x").is_empty());

@@ -298,7 +298,14 @@ fn owners_text(owners: &Value) -> String {
 
 fn owner_text(owner: &Value) -> String {
     let mut fields = Vec::new();
-    for key in ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"] {
+    for key in [
+        "apiVersion",
+        "kind",
+        "name",
+        "uid",
+        "controller",
+        "blockOwnerDeletion",
+    ] {
         let value = &owner[key];
         let required = !matches!(key, "controller" | "blockOwnerDeletion");
         if !value.is_null() {

@@ -225,14 +225,26 @@ mod tests {
         for (text, said) in [
             ("{", END),
             ("", END),
-            ("nonsense", "invalid character 'o' in literal null (expecting 'u')"),
+            (
+                "nonsense",
+                "invalid character 'o' in literal null (expecting 'u')",
+            ),
             ("{}trailing", "invalid character 't' after top-level value"),
             ("x: y", "invalid character 'x' looking for beginning of value"),
-            ("{a:1}", "invalid character 'a' looking for beginning of object key string"),
+            (
+                "{a:1}",
+                "invalid character 'a' looking for beginning of object key string",
+            ),
             ("{\"a\" 1}", "invalid character '1' after object key"),
-            ("{\"a\":1 \"b\"}", "invalid character '\"' after object key:value pair"),
+            (
+                "{\"a\":1 \"b\"}",
+                "invalid character '\"' after object key:value pair",
+            ),
             ("[1 2]", "invalid character '2' after array element"),
-            ("[1.x]", "invalid character 'x' after decimal point in numeric literal"),
+            (
+                "[1.x]",
+                "invalid character 'x' after decimal point in numeric literal",
+            ),
             ("\"\\q\"", "invalid character 'q' in string escape code"),
         ] {
             assert_eq!(syntax_error(text.as_bytes()).as_deref(), Some(said), "{text}");

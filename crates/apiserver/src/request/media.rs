@@ -45,8 +45,11 @@ pub(crate) struct Accepted {
     pub(crate) pretty: bool,
 }
 
+/// Parameters of a media type.
+type Parameters = Vec<(String, String)>;
+
 /// `text/x; a=b` as its type and its parameters.
-fn parse(text: &str) -> (String, Vec<(String, String)>) {
+fn parse(text: &str) -> (String, Parameters) {
     let mut parts = text.split(';').map(str::trim);
     let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
     let parameters = parts
@@ -147,7 +150,7 @@ pub(crate) fn accept(
             ..Accepted::default()
         });
     }
-    let mut clauses: Vec<(f32, String, Vec<(String, String)>)> = text
+    let mut clauses: Vec<(f32, String, Parameters)> = text
         .split(',')
         .map(|clause| {
             let (kind, mut parameters) = parse(clause);

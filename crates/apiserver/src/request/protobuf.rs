@@ -107,7 +107,14 @@ mod tests {
 
     fn envelope(kind: &str, raw: &[u8]) -> Vec<u8> {
         let kind = [field(1, b"authorization.k8s.io/v1"), field(2, kind.as_bytes())].concat();
-        [b"k8s\0".to_vec(), field(1, &kind), field(2, raw), field(3, b""), field(4, b"")].concat()
+        [
+            b"k8s\0".to_vec(),
+            field(1, &kind),
+            field(2, raw),
+            field(3, b""),
+            field(4, b""),
+        ]
+        .concat()
     }
 
     #[test]

@@ -32,9 +32,8 @@ fn said(error: &str) -> String {
     let line = line.strip_prefix("error: ").unwrap_or(line);
     match line.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
         Some((place, what)) => match place.split_once(' ') {
-            Some(("1", _)) => format!("yaml: {what}"),
-            Some((number, _)) => format!("yaml: line {number}: {what}"),
-            None => format!("yaml: {what}"),
+            Some((number, _)) if number != "1" => format!("yaml: line {number}: {what}"),
+            _ => format!("yaml: {what}"),
         },
         None => format!("yaml: {line}"),
     }

@@ -16,8 +16,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-const HOUR: Duration = Duration::from_secs(3600);
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const HOUR: Duration = Duration::from_hours(1);
+const YEAR: Duration = Duration::from_hours(365 * 24);
 
 /// A certificate and its key, as PEM.
 pub(super) struct Pair {
@@ -68,8 +68,15 @@ impl Authority {
         self.issuer.pem()
     }
 
-    fn leaf(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Result<(CertificateDer<'static>, Pair, Vec<u8>), ServeError> {
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    fn leaf(
+        &self,
+        mut params: CertificateParams,
+        usage: ExtendedKeyUsagePurpose,
+    ) -> Result<(CertificateDer<'static>, Pair, Vec<u8>), ServeError> {
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
@@ -83,7 +90,10 @@ impl Authority {
     /// A certificate of a user.
     pub(super) fn client(&self, user: &User) -> Result<Pair, ServeError> {
         let mut params = params(self.clock, &user.name, YEAR);
-        let groups = user.groups.iter().filter(|group| *group != "system:authenticated");
+        let groups = user
+            .groups
+            .iter()
+            .filter(|group| *group != "system:authenticated");
         // A name holds one value of each type in rcgen: the first group, which is all that clients here have.
         for group in groups.take(1) {
             params.distinguished_name.push(DnType::OrganizationName, group);
@@ -133,6 +143,8 @@ pub(super) fn user_of(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let subject = parsed.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?;
-    let groups = subject.iter_organization().filter_map(|group| group.as_str().ok());
+    let groups = subject
+        .iter_organization()
+        .filter_map(|group| group.as_str().ok());
     Some(User::new(name, groups))
 }
