@@ -123,7 +123,7 @@ pub fn run(args: &Args) -> Result<bool> {
             "--package",
             "clusterwright-benches",
             "--bin",
-            bench.name,
+            bench.program.unwrap_or(bench.name),
         ]);
         let mut child = cargo
             .stdout(Stdio::piped())

@@ -82,13 +82,13 @@ async fn measure() -> Result<()> {
     let keys: Vec<_> = (0..OBJECTS)
         .map(|number| ObjectKey::namespaced("default", myapp::name(number)))
         .collect();
-    let reads = (0..RUNS)
+    let costs = (0..RUNS)
         .map(|_| read(&client, &keys))
         .collect::<Result<Vec<_>>>()?;
 
     figure::at_most("cache.heap_per_object", ratio(held, OBJECTS), "B", 1000.0);
     figure::at_most("cache.relist_peak", ratio(peak, held), "ratio", 1.2);
-    figure::at_most("cache.read", median(reads), "µs", 10.0);
+    figure::at_most("cache.read", median(costs), "µs", 10.0);
     shutdown.cancel();
     informers.await?.map_err(|error| anyhow::anyhow!(error))?;
     Ok(())

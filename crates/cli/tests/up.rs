@@ -1,5 +1,12 @@
 //! The binary as a user runs it: `up`, and what it says of bad input.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
+
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;

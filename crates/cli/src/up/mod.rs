@@ -158,7 +158,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 /// Shows the tree until it is time to end.
 async fn watch(server: &ApiServer, wanted: &[Manifest], args: &Args, start: Instant) -> Result<ExitCode> {
     let objects = Objects::new(server.client(), wanted).await?;
-    let roots = objects.roots(wanted);
+    let roots = Objects::roots(wanted);
     let mut screen = Screen::stdout();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -49,7 +49,7 @@ impl Objects {
     }
 
     /// Kind, namespace and name of what was applied.
-    pub fn roots(&self, manifests: &[Manifest]) -> Vec<(String, String, String)> {
+    pub fn roots(manifests: &[Manifest]) -> Vec<(String, String, String)> {
         let root = |manifest: &Manifest| {
             (
                 manifest.kind().to_owned(),

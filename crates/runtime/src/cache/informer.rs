@@ -323,10 +323,11 @@ impl<K: Object> Informer<K> {
                 object.map(of).unwrap_or_default()
             };
             let (old_values, new_values) = (values(&old), values(&new));
-            if let (Some(view), true) = (new.as_ref().or(old.as_ref()), old_values != new_values) {
-                if let Some((_, index)) = self.store.write().indexes.get_mut(position) {
-                    index.replace(view.key(), &old_values, &new_values);
-                }
+            if let Some(view) = new.as_ref().or(old.as_ref())
+                && old_values != new_values
+                && let Some((_, index)) = self.store.write().indexes.get_mut(position)
+            {
+                index.replace(view.key(), &old_values, &new_values);
             }
         }
         let change = match (&old, &new) {
@@ -479,8 +480,8 @@ fn refuses_streaming(error: &watcher::Error) -> bool {
 /// What the server asks for with `Retry-After`.
 fn retry_after(error: &watcher::Error) -> Duration {
     let status = match error {
-        watcher::Error::WatchError(status) => status,
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        watcher::Error::WatchError(status)
+        | watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status)) => status,
         _ => return Duration::ZERO,

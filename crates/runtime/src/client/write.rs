@@ -41,7 +41,7 @@ impl Client {
 
     async fn apply_part<K: Object>(&self, config: &K, part: Part) -> Result<Applied<K>, Error> {
         let key = key_of(config);
-        let config = self.configuration(&key, config, part)?;
+        let config = Self::configuration(&key, config, part)?;
         let status = part == Part::Status;
         let hash = noop::hash(self.field_manager(), &config);
         let informer = self.cache().existing::<K>();
@@ -71,7 +71,7 @@ impl Client {
     }
 
     /// The body of an apply.
-    fn configuration<K: Object>(&self, key: &ObjectKey, object: &K, part: Part) -> Result<Value, Error> {
+    fn configuration<K: Object>(key: &ObjectKey, object: &K, part: Part) -> Result<Value, Error> {
         let encode = |source| Error::Encode {
             kind: kind::<K>(),
             key: key.clone(),
@@ -104,7 +104,7 @@ impl Client {
             field_manager: Some(self.field_manager().to_owned()),
             ..PostParams::default()
         };
-        let body = self.encode(&key, object)?;
+        let body = Self::encode(&key, object)?;
         let request = request::<K>(key.namespace()).create(&params, body);
         Ok(self.send("create", &key, request).await?.0)
     }
@@ -124,7 +124,7 @@ impl Client {
 
     async fn replace_part<K: Object>(&self, object: &K, part: Part) -> Result<K, Error> {
         let key = key_of(object);
-        let body = self.encode(&key, object)?;
+        let body = Self::encode(&key, object)?;
         if let Some(json) = self.cached_json::<K>(&key)
             && let Ok(pruned) = serde_json::from_slice::<Pruned<K>>(&body)
             && let (Ok(live), Ok(new)) = (value(&json), value(&pruned.json))
@@ -257,7 +257,7 @@ impl Client {
         self.cache().existing::<K>()?.json(key)
     }
 
-    fn encode<K: Object>(&self, key: &ObjectKey, object: &K) -> Result<Vec<u8>, Error> {
+    fn encode<K: Object>(key: &ObjectKey, object: &K) -> Result<Vec<u8>, Error> {
         serde_json::to_vec(object).map_err(|source| Error::Encode {
             kind: kind::<K>(),
             key: key.clone(),

@@ -74,7 +74,7 @@ impl<R: Reconciler, K: Object> Builder<R, K> {
     fn seal(&mut self) {
         let source = std::mem::replace(&mut self.source, Source::itself());
         self.parts.feeds.push(Box::new(|name, client, queue| {
-            source.feed::<R::Object>(name, client, queue)
+            source.feed::<R::Object>(name, client, queue);
         }));
     }
 

@@ -29,10 +29,12 @@ enum Via<K> {
     Map(Map<K>),
 }
 
+type Accepts<K> = Box<dyn Fn(&Change<'_, K>) -> bool + Send + Sync>;
+
 /// One kind that a controller watches.
 pub(super) struct Source<K> {
     via: Via<K>,
-    predicate: Option<Box<dyn Fn(&Change<'_, K>) -> bool + Send + Sync>>,
+    predicate: Option<Accepts<K>>,
 }
 
 impl<K: Object> Source<K> {

@@ -71,11 +71,11 @@ impl<R: Reconciler> Worker<R> {
         let metrics = environment.metrics.controller(&name, settings.concurrency);
         let recorder = environment.recorder.for_controller(&name);
         Self(Arc::new(Shared {
-            recorder,
             name,
             reconciler,
             settings,
             environment,
+            recorder,
             queue,
             queue_metrics,
             metrics,

@@ -81,9 +81,10 @@ impl World {
     }
 
     /// Somebody else, who shares nothing with the framework.
-    pub fn other<K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>>(&self) -> Api<K>
+    pub fn other<K>(&self) -> Api<K>
     where
-        K: serde::de::DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + serde::de::DeserializeOwned,
     {
         Api::namespaced(self.server.client(), "default")
     }
@@ -101,9 +102,9 @@ impl World {
         api.patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    pub async fn delete<K: clusterwright_runtime::object::Object>(&self, name: &str)
+    pub async fn delete<K>(&self, name: &str)
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: clusterwright_runtime::object::Object + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         self.other::<K>()
             .delete(name, &DeleteParams::default())
