@@ -219,7 +219,9 @@ pub fn encode(schema: &Schema, object: &mut Value) {
     match object {
         Value::Array(items) => {
             if let Some(of) = &schema.items {
-                items.iter_mut().for_each(|item| encode(of, item));
+                for item in items {
+                    encode(of, item);
+                }
             }
         }
         Value::Object(map) => match &schema.additional {

@@ -192,12 +192,11 @@ fn list_type(value: &Value, patch: &PatchStrategy) -> ListType {
     match value["x-kubernetes-list-type"].as_str() {
         Some("set") => ListType::Set,
         Some("map") => ListType::Map(texts(&value["x-kubernetes-list-map-keys"])),
-        Some(_) => ListType::Atomic,
         None if patch.merge && value["type"] == "array" => match &patch.merge_key {
             Some(key) => ListType::Map(vec![key.clone()]),
             None => ListType::Set,
         },
-        None => ListType::Atomic,
+        _ => ListType::Atomic,
     }
 }
 

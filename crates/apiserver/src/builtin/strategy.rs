@@ -172,11 +172,7 @@ impl Strategy for BuiltIn {
 
     fn prepare_update(&self, object: &mut Value, old: &Value, subresource: &str, around: &dyn Surroundings) {
         match subresource {
-            "" => {
-                if self.has_status {
-                    restore(object, old, "status");
-                }
-            }
+            "" if self.has_status => restore(object, old, "status"),
             "status" => {
                 let names: Vec<String> = old
                     .as_object()

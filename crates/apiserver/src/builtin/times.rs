@@ -58,11 +58,11 @@ fn read(text: &str, layout: &str, micros: bool) -> Result<Timestamp, String> {
         && zone[3] == b':'
         && [1, 2, 4, 5].iter().all(|at| zone[*at].is_ascii_digit());
     if rest != "Z" && !offset {
-        if rest.starts_with('Z') {
+        if let Some(extra) = rest.strip_prefix('Z') {
             return Err(format!(
                 "parsing time {}: extra text: {}",
                 quote(text),
-                quote(&rest[1..])
+                quote(extra)
             ));
         }
         return wrong(rest, "Z07:00");

@@ -279,8 +279,8 @@ pub(super) fn pod(show: &Show<'_>) -> Vec<Value> {
         reason: reason.to_owned(),
     };
     let mut tally = fresh(or(text(status, "reason"), text(status, "phase")));
-    let gated = |c: &Value| c["type"] == "PodScheduled" && c["reason"] == "SchedulingGated";
-    if items(&status["conditions"]).iter().any(gated) {
+    let is_held = |c: &Value| c["type"] == "PodScheduled" && c["reason"] == "SchedulingGated";
+    if items(&status["conditions"]).iter().any(is_held) {
         "SchedulingGated".clone_into(&mut tally.reason);
     }
     let mut sidecars = fresh("");
@@ -311,15 +311,15 @@ pub(super) fn pod(show: &Show<'_>) -> Vec<Value> {
         tally.restarts.to_string()
     };
     let address = items(&status["podIPs"]).first().map_or("", |ip| text(ip, "ip"));
-    let gates = items(&spec["readinessGates"]);
-    let open = gates
+    let wanted = items(&spec["readinessGates"]);
+    let open = wanted
         .iter()
         .filter(|gate| has_condition(status, text(gate, "conditionType")))
         .count();
-    let gates = if gates.is_empty() {
+    let gates = if wanted.is_empty() {
         "<none>".to_owned()
     } else {
-        format!("{open}/{}", gates.len())
+        format!("{open}/{}", wanted.len())
     };
     vec![
         show.name(),

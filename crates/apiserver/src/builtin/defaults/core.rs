@@ -181,11 +181,7 @@ pub(super) fn of_other(name: &str, map: &mut Fields) {
                 set(role, "apiGroup", RBAC);
             }
         }
-        "Subject" => {
-            if ["User", "Group"].contains(&text(map, "kind")) {
-                set(map, "apiGroup", RBAC);
-            }
-        }
+        "Subject" if ["User", "Group"].contains(&text(map, "kind")) => set(map, "apiGroup", RBAC),
         "StorageClass" => {
             set(map, "reclaimPolicy", "Delete");
             set(map, "volumeBindingMode", "Immediate");

@@ -24,7 +24,9 @@ fn walk(schema: &Schema, value: &mut Value) {
     match value {
         Value::Array(items) => {
             if let Some(of) = &schema.items {
-                items.iter_mut().for_each(|item| walk(of, item));
+                for item in items {
+                    walk(of, item);
+                }
             }
         }
         Value::Object(map) => {

@@ -54,10 +54,8 @@ pub(super) fn of_type(name: &str, map: &mut Fields) {
             set(map, "defaultMode", FILE_MODE);
         }
         "ServiceAccountTokenProjection" => set(map, "expirationSeconds", 3600),
-        "HostPathVolumeSource" => {
-            if map.get("type").is_none_or(Value::is_null) {
-                map.insert("type".to_owned(), "".into());
-            }
+        "HostPathVolumeSource" if map.get("type").is_none_or(Value::is_null) => {
+            map.insert("type".to_owned(), "".into());
         }
         "ISCSIVolumeSource" | "ISCSIPersistentVolumeSource" => set(map, "iscsiInterface", "default"),
         "RBDVolumeSource" | "RBDPersistentVolumeSource" => {

@@ -103,7 +103,7 @@ pub(super) fn port_reference(path: &Path, value: &Value, errors: &mut FieldError
 pub(super) fn number_or_percent(path: &Path, value: &Value, errors: &mut FieldErrors) {
     match value {
         Value::String(text) if percent(text).is_none() => {
-            errors.push(FieldError::invalid(path, value, PERCENT))
+            errors.push(FieldError::invalid(path, value, PERCENT));
         }
         Value::Number(_) => not_negative(path, value, errors),
         _ => {}

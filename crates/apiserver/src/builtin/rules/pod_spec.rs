@@ -146,7 +146,6 @@ fn validate_security(spec: &Value, path: &Path, errors: &mut FieldErrors) {
 pub(super) fn validate_seccomp(profile: &Value, path: &Path, errors: &mut FieldErrors) {
     let local = !profile["localhostProfile"].is_null();
     match profile["type"].as_str() {
-        None => {}
         Some("Localhost") if !local => {
             let why = "must be set when seccomp type is Localhost";
             errors.push(FieldError::required(&path.child("localhostProfile"), why));
@@ -159,7 +158,7 @@ pub(super) fn validate_seccomp(profile: &Value, path: &Path, errors: &mut FieldE
                 why,
             ));
         }
-        Some("Localhost" | "RuntimeDefault" | "Unconfined") => {}
+        None | Some("Localhost" | "RuntimeDefault" | "Unconfined") => {}
         Some(other) => {
             let known = ["Localhost", "RuntimeDefault", "Unconfined"];
             errors.push(FieldError::not_supported(

@@ -73,10 +73,8 @@ fn handler(value: &Value, path: &Path, errors: &mut FieldErrors) {
         }
         found = true;
         match kind {
-            "exec" => {
-                if items(&action["command"]).is_empty() {
-                    errors.push(FieldError::required(&at.child("command"), ""));
-                }
+            "exec" if items(&action["command"]).is_empty() => {
+                errors.push(FieldError::required(&at.child("command"), ""));
             }
             "httpGet" => http_get(action, &at, errors),
             "tcpSocket" | "grpc" => port_reference(&at.child("port"), &action["port"], errors),

@@ -29,29 +29,27 @@ fn validate(object: &Value) -> FieldErrors {
     }
     let mut required = |keys: &[&str]| {
         for key in keys {
-            if object["data"].get(*key).is_none() {
+            if object["data"].get(*key).is_none() || *key == "ssh-privatekey" {
                 errors.push(FieldError::required(&data.key(key), ""));
             }
         }
     };
     match text(object, "type") {
-        "kubernetes.io/service-account-token" => {
-            if text(&object["metadata"]["annotations"], SERVICE_ACCOUNT).is_empty() {
-                let path = Path::new("metadata").child("annotations").key(SERVICE_ACCOUNT);
-                errors.push(FieldError::required(&path, ""));
-            }
+        "kubernetes.io/service-account-token"
+            if text(&object["metadata"]["annotations"], SERVICE_ACCOUNT).is_empty() =>
+        {
+            let path = Path::new("metadata").child("annotations").key(SERVICE_ACCOUNT);
+            errors.push(FieldError::required(&path, ""));
         }
         "kubernetes.io/dockercfg" => json_in(object, ".dockercfg", &mut errors),
         "kubernetes.io/dockerconfigjson" => json_in(object, ".dockerconfigjson", &mut errors),
-        "kubernetes.io/basic-auth" => {
-            if object["data"].get("username").is_none() && object["data"].get("password").is_none() {
-                required(&["username", "password"]);
-            }
+        "kubernetes.io/basic-auth"
+            if object["data"].get("username").is_none() && object["data"].get("password").is_none() =>
+        {
+            required(&["username", "password"]);
         }
-        "kubernetes.io/ssh-auth" => {
-            if size(&serde_json::json!({"k": object["data"]["ssh-privatekey"]}), true) == 0 {
-                errors.push(FieldError::required(&data.key("ssh-privatekey"), ""));
-            }
+        "kubernetes.io/ssh-auth" if text(&object["data"], "ssh-privatekey").is_empty() => {
+            required(&["ssh-privatekey"]);
         }
         "kubernetes.io/tls" => required(&["tls.crt", "tls.key"]),
         _ => {}
@@ -68,17 +66,7 @@ fn json_in(object: &Value, key: &str, errors: &mut FieldErrors) {
     };
     let bytes = STANDARD.decode(encoded).unwrap_or_default();
     if serde_json::from_slice::<Value>(&bytes).is_err() {
-        let first = bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace());
-        let why = match first {
-            None => "unexpected end of JSON input".to_owned(),
-            Some(byte) if !b"{[\"-0123456789tfn".contains(&byte) => {
-                format!(
-                    "invalid character '{}' looking for beginning of value",
-                    char::from(byte)
-                )
-            }
-            Some(_) => "unexpected end of JSON input".to_owned(),
-        };
+        let why = why_no_json(&bytes);
         complaints(
             &path,
             &Value::from("<secret contents redacted>"),
@@ -86,6 +74,32 @@ fn json_in(object: &Value, key: &str, errors: &mut FieldErrors) {
             errors,
         );
     }
+}
+
+/// What Go's parser says of bytes that are no JSON.
+fn why_no_json(bytes: &[u8]) -> String {
+    const CUT: &str = "unexpected end of JSON input";
+    let text = bytes.trim_ascii_start();
+    let Some(first) = text.first() else {
+        return CUT.to_owned();
+    };
+    if !b"{[\"-0123456789tfn".contains(first) {
+        return format!(
+            "invalid character '{}' looking for beginning of value",
+            char::from(*first)
+        );
+    }
+    for literal in ["null", "true", "false"] {
+        let wrong = text
+            .iter()
+            .zip(literal.bytes())
+            .find(|(given, wanted)| *given != wanted);
+        if let Some((given, wanted)) = wrong.filter(|_| text.first() == literal.as_bytes().first()) {
+            let (given, wanted) = (char::from(*given), char::from(wanted));
+            return format!("invalid character '{given}' in literal {literal} (expecting '{wanted}')");
+        }
+    }
+    CUT.to_owned()
 }
 
 impl Rules for Secrets {

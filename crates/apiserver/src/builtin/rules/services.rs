@@ -65,7 +65,7 @@ fn key(service: &Value) -> String {
 
 impl Services {
     /// What others hold.
-    fn taken(&self, service: &Value, around: &dyn Surroundings) -> BTreeSet<String> {
+    fn taken(service: &Value, around: &dyn Surroundings) -> BTreeSet<String> {
         let own = key(service);
         let mut taken = BTreeSet::new();
         for other in around.list("", "services", "") {
@@ -79,7 +79,7 @@ impl Services {
     /// Gives what the Service needs and has not.
     fn allocate(&self, service: &mut Value, around: &dyn Surroundings) {
         let kind = text(&service["spec"], "type").to_owned();
-        let mut taken = self.taken(service, around);
+        let mut taken = Self::taken(service, around);
         let before = holdings(service);
         taken.extend(before.iter().cloned());
         taken.extend(self.promised.lock().iter().cloned());
@@ -129,10 +129,10 @@ impl Services {
     }
 
     /// What was asked for by name, and others hold or nobody may.
-    fn validate_holdings(&self, service: &Value, old: &Value, around: &dyn Surroundings) -> FieldErrors {
+    fn validate_holdings(service: &Value, old: &Value, around: &dyn Surroundings) -> FieldErrors {
         let mut errors = FieldErrors::new();
         let (spec, path) = (&service["spec"], Path::new("spec"));
-        let (taken, own) = (self.taken(service, around), holdings(old));
+        let (taken, own) = (Self::taken(service, around), holdings(old));
         for address in items(&spec["clusterIPs"]).iter().filter_map(Value::as_str) {
             if address == "None" || own.contains(address) {
                 continue;
@@ -234,7 +234,7 @@ impl Rules for Services {
     fn prepare_create(&self, object: &mut Value, around: &dyn Surroundings) {
         sync_addresses(&mut object["spec"]);
         // What is wrong gets nothing, and is refused right after.
-        if validate(object).is_empty() && self.validate_holdings(object, &Value::Null, around).is_empty() {
+        if validate(object).is_empty() && Self::validate_holdings(object, &Value::Null, around).is_empty() {
             self.allocate(object, around);
         }
     }
@@ -242,7 +242,7 @@ impl Rules for Services {
     fn validate_create(&self, object: &Value, around: &dyn Surroundings) -> FieldErrors {
         let mut errors = validate(object);
         if errors.is_empty() {
-            errors = self.validate_holdings(object, &Value::Null, around);
+            errors = Self::validate_holdings(object, &Value::Null, around);
         }
         errors
     }
@@ -253,7 +253,7 @@ impl Rules for Services {
         }
         keep_given(&mut object["spec"], &old["spec"]);
         sync_addresses(&mut object["spec"]);
-        let holdings = self.validate_holdings(object, old, around);
+        let holdings = Self::validate_holdings(object, old, around);
         if validate(object).is_empty() && holdings.is_empty() {
             self.allocate(object, around);
         }
@@ -288,7 +288,7 @@ impl Rules for Services {
         }
         errors.extend(validate(object));
         if errors.is_empty() {
-            errors = self.validate_holdings(object, old, around);
+            errors = Self::validate_holdings(object, old, around);
         }
         errors
     }
@@ -563,8 +563,8 @@ fn validate_addresses(spec: &Value, path: &Path, errors: &mut FieldErrors) {
 }
 
 fn validate_balancer(spec: &Value, path: &Path, errors: &mut FieldErrors) {
-    let balanced = text(spec, "type") == "LoadBalancer";
     const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    let balanced = text(spec, "type") == "LoadBalancer";
     if !items(&spec["loadBalancerSourceRanges"]).is_empty() {
         let at = path.child("LoadBalancerSourceRanges");
         if !balanced {

@@ -1,4 +1,4 @@
-//! Deployments, ReplicaSets and StatefulSets.
+//! `Deployment`, `ReplicaSet` and `StatefulSet`.
 
 use super::Rules;
 use super::check::{
@@ -353,6 +353,17 @@ impl StatefulSets {
     }
 }
 
+/// What of a `StatefulSet`'s spec may change.
+const CHANGEABLE: [&str; 7] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+
 impl Rules for StatefulSets {
     fn validate_create(&self, object: &Value, _: &dyn Surroundings) -> FieldErrors {
         Self::validate(object, true)
@@ -381,15 +392,6 @@ impl Rules for StatefulSets {
             return errors;
         }
         let mut errors = Self::validate(object, false);
-        const CHANGEABLE: [&str; 7] = [
-            "replicas",
-            "ordinals",
-            "template",
-            "updateStrategy",
-            "revisionHistoryLimit",
-            "persistentVolumeClaimRetentionPolicy",
-            "minReadySeconds",
-        ];
         let fixed = |object: &Value| {
             let mut spec = object["spec"].clone();
             if let Some(map) = spec.as_object_mut() {
