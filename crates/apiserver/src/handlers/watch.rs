@@ -207,7 +207,9 @@ impl Watcher {
                     self.bookmark = Some(next_bookmark(Instant::now(), self.ends));
                     // All events up to this version are in the channel already.
                     let version = self.shelf.version();
-                    self.drain();
+                    while let Ok(event) = self.events.try_recv() {
+                        self.take(&event);
+                    }
                     self.push_bookmark(version.max(self.sent), false);
                 }
             }
