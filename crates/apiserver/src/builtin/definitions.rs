@@ -10,6 +10,8 @@ use std::sync::{Arc, OnceLock};
 const DEFINITIONS: &str = include_str!("tables/definitions.jsonl");
 /// What the OpenAPI documents do not say.
 const ENCODING: &str = include_str!("tables/encoding.txt");
+/// The values of fields that have certain ones only.
+const ENUMS: &str = include_str!("tables/enums.txt");
 /// What references start with.
 const REFERENCE: &str = "#/components/schemas/";
 
@@ -83,6 +85,32 @@ pub(crate) fn document(name: &str) -> Value {
 #[cfg(test)]
 pub(crate) fn text(name: &str) -> Option<&'static str> {
     table().get(name).map(|entry| entry.text)
+}
+
+/// The structure of a definition as it is published, which says the values of fields that have certain ones only.
+pub(crate) fn published(name: &str) -> Value {
+    let mut schema = document(name);
+    let fields = ENUMS
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    for (field, values) in fields
+        .unwrap_or_default()
+        .split(' ')
+        .filter_map(|word| word.split_once('='))
+    {
+        let (field, inner) = match (field.strip_suffix("[]"), field.strip_suffix("{}")) {
+            (Some(field), _) => (field, "/items"),
+            (_, Some(field)) => (field, "/additionalProperties"),
+            _ => (field, ""),
+        };
+        let place = schema["properties"]
+            .get_mut(field)
+            .and_then(|node| node.pointer_mut(inner));
+        if let Some(place) = place.and_then(Value::as_object_mut) {
+            place.insert("enum".to_owned(), values.split(',').collect());
+        }
+    }
+    schema
 }
 
 /// The node of a definition; one that accepts anything where there is none of this name.
@@ -244,6 +272,18 @@ mod tests {
             .and_then(|p| p.additional.clone())
             .expect("values");
         assert!(deep.field("x-kubernetes-list-type").is_some());
+    }
+
+    #[test]
+    fn publishes_the_values_of_fields() {
+        let port = published("io.k8s.api.core.v1.ContainerPort");
+        assert_eq!(
+            port["properties"]["protocol"]["enum"],
+            serde_json::json!(["SCTP", "TCP", "UDP"])
+        );
+        let claim = published("io.k8s.api.core.v1.PersistentVolumeClaimSpec");
+        assert!(claim["properties"]["accessModes"]["items"]["enum"].is_array());
+        assert!(published("io.k8s.api.core.v1.Nothing").is_null());
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn of(
         if found.contains_key(&name) {
             continue;
         }
-        let schema = with_kinds(&name, document, definitions::document(&name));
+        let schema = with_kinds(&name, document, definitions::published(&name));
         if schema.is_null() {
             continue;
         }
