@@ -90,13 +90,16 @@ pub(super) async fn run(client: Client, clock: Clock) {
             continue;
         }
         let ready = collector.unlisted.is_empty() || now >= patience;
-        if let Some(work) = collector.queue.pop_front().filter(|_| ready) {
+        if ready && let Some(work) = collector.queue.pop_front() {
             collector.queued.remove(&work);
             collector.work(work).await;
             continue;
         }
         let next = collector.later.keys().next().map(|(at, _)| *at);
-        let wake = next.map_or(collector.discover_at, |next| next.min(collector.discover_at));
+        let mut wake = next.map_or(collector.discover_at, |next| next.min(collector.discover_at));
+        if !ready {
+            wake = wake.min(patience);
+        }
         tokio::select! {
             Some((kind, told)) = news.recv() => collector.hear(&kind, told),
             () = tokio::time::sleep_until(wake) => {}
