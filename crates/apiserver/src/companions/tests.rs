@@ -2,6 +2,7 @@
 
 use super::Companions;
 use crate::ApiServer;
+use crate::faults::{Fault, Rule};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::{Client, ResourceExt};
@@ -99,7 +100,9 @@ async fn an_object_whose_owner_was_never_there_goes_and_one_with_a_real_owner_on
     let mut references = owned_by(&owner, false);
     references["ownerReferences"].as_array_mut().unwrap().push(ghost);
     create(&client, "default", "half", references).await;
-    // Companions that start late find what happened before.
+    // Companions that start late find what happened before, also while one kind takes long to list.
+    let slow = Rule::on("list", "secrets", Fault::Latency(Duration::from_secs(2)));
+    server.faults().add(slow.always());
     let _running = start(&server, |companions| companions);
     eventually("the lost one is gone", async || is_gone(&api, "lost").await).await;
     eventually("the half lost one has one owner", async || {
