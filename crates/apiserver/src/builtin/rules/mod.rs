@@ -2,6 +2,7 @@
 //! module is the real server's, because several errors are told in that order.
 
 mod admission;
+mod bindings;
 mod check;
 mod claims;
 mod configuration;
@@ -114,6 +115,7 @@ pub(super) fn of(group: &str, plural: &str) -> Box<dyn Rules> {
         ("apps", "deployments") => Box::new(workloads::Deployments),
         ("apps", "replicasets") => Box::new(workloads::ReplicaSets),
         ("apps", "statefulsets") => Box::new(workloads::StatefulSets),
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => Box::new(bindings::Bindings),
         ("policy", "poddisruptionbudgets") => Box::new(disruption::Budgets),
         ("coordination.k8s.io", "leases") => Box::new(leases::Leases),
         _ => Box::new(Plain(fields_of(group, plural))),
