@@ -1,5 +1,5 @@
 //! The server as a client sees it: create, read, change, watch, delete.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use clusterwright_apiserver::ApiServer;
 use futures::{StreamExt, TryStreamExt};
@@ -118,7 +118,8 @@ async fn a_watch_tells_what_happens_and_what_leaves_the_selection() {
     while let Some(event) = events.try_next().await.unwrap() {
         said.push(seen(event));
     }
-    assert_eq!(said, ["bookmark 1", "added a", "deleted a"]);
+    // The last one comes two seconds before the end, for the client to go on from.
+    assert_eq!(said, ["bookmark 1", "added a", "deleted a", "bookmark 0"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,4 +143,41 @@ async fn namespaces_hold_what_is_in_them() {
     assert!(
         matches!(refused, Err(kube::Error::Api(status)) if status.code == 404 && status.message == "namespaces \"missing\" not found")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_between_a_list_and_the_watch_from_it() {
+    const WRITES: usize = 300;
+    let server = ApiServer::new();
+    for _ in 0..8 {
+        let api = maps(&server);
+        let writer = tokio::spawn({
+            let api = api.clone();
+            async move {
+                for n in 0..WRITES {
+                    let name = format!("m{n}");
+                    api.create(&PostParams::default(), &config(&name, "1"))
+                        .await
+                        .unwrap();
+                }
+            }
+        });
+        tokio::task::yield_now().await;
+        let list = api.list(&ListParams::default()).await.unwrap();
+        let from = list.metadata.resource_version.unwrap();
+        let mut seen: std::collections::BTreeSet<String> =
+            list.items.iter().map(ResourceExt::name_any).collect();
+        let mut events = api.watch(&WatchParams::default(), &from).await.unwrap().boxed();
+        while seen.len() < WRITES {
+            let next = tokio::time::timeout(std::time::Duration::from_secs(20), events.try_next()).await;
+            let Ok(Ok(Some(WatchEvent::Added(map)))) = next else {
+                panic!("after {} of {WRITES}: {next:?}", seen.len());
+            };
+            assert!(seen.insert(map.name_any()), "said twice");
+        }
+        writer.await.unwrap();
+        api.delete_collection(&DeleteParams::default(), &ListParams::default())
+            .await
+            .unwrap();
+    }
 }
