@@ -2,6 +2,7 @@
 
 use super::write::{self, Written};
 use super::{Context, render, update};
+use crate::apply::{self, ReplicasPath};
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::metadata::rules;
 use crate::patch;
@@ -44,7 +45,12 @@ pub(super) fn scale(cx: &Context<'_>) -> ApiResult<Response<Body>> {
                     "the object provided is unrecognized (must be of type Scale): couldn't get version/kind; json parse error: {error}"
                 ))
             })?;
-            set(cx, &paths, &options, &mut |_| Ok(decoded.value.clone()))
+            set(
+                cx,
+                &paths,
+                &options,
+                &Change::Make(&|_| Ok(decoded.value.clone())),
+            )
         }
         _ => {
             let kind = media::patch_type(&cx.request.parts.headers, cx.served.resource.custom.is_none())?;
@@ -57,11 +63,15 @@ pub(super) fn scale(cx: &Context<'_>) -> ApiResult<Response<Body>> {
             };
             let decoded = body::decode(&cx.request.body, format)
                 .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-            set(cx, &paths, &options, &mut |scale| match kind {
+            let change: &dyn Fn(&Value) -> ApiResult<Value> = &|scale| match kind {
                 PatchType::Json => patch::json::apply(scale, &decoded.value),
                 // A Scale has no lists, so that all other patches come to the same.
                 _ => patch::merge::apply(scale, &decoded.value),
-            })
+            };
+            match kind {
+                PatchType::Apply => set(cx, &paths, &options, &Change::Apply(&decoded.value)),
+                _ => set(cx, &paths, &options, &Change::Make(change)),
+            }
         }
     }
 }
@@ -149,28 +159,72 @@ pub(super) fn selector_text(selector: &Value) -> String {
     terms.join(",")
 }
 
+/// Where each served version of the kind has its replicas.
+fn replicas_paths(cx: &Context<'_>) -> Vec<ReplicasPath> {
+    let this = &cx.served.resource;
+    cx.table
+        .all
+        .iter()
+        .map(|served| &served.resource)
+        .filter(|resource| resource.group == this.group && resource.plural == this.plural)
+        .map(|resource| ReplicasPath {
+            api_version: resource.api_version(),
+            path: resource
+                .subresource("scale")
+                .and_then(|sub| sub.scale.as_ref())
+                .map(|paths| {
+                    steps(&paths.spec_replicas)
+                        .into_iter()
+                        .map(str::to_owned)
+                        .collect()
+                }),
+        })
+        .collect()
+}
+
+/// How a scale is written: by applying a configuration, or as a new scale made of the old.
+enum Change<'a> {
+    Apply(&'a Value),
+    Make(&'a dyn Fn(&Value) -> ApiResult<Value>),
+}
+
 /// Writes the replicas of a scale into its parent.
 fn set(
     cx: &Context<'_>,
     paths: &ScalePaths,
     options: &options::WriteOptions,
-    compute: &mut dyn FnMut(&Value) -> ApiResult<Value>,
+    change: &Change<'_>,
 ) -> ApiResult<Response<Body>> {
+    let replicas = replicas_paths(cx);
     let (code, written) = update::replace(cx, options, false, &mut |live| {
         let live = live.ok_or_else(|| cx.not_found())?;
         let before = of(cx, live, paths);
-        let scale = compute(&before)?;
-        judge(cx, &scale)?;
-        let replicas = &scale["spec"]["replicas"];
-        if !replicas.is_null() && !replicas.is_i64() {
-            return Err(wrong_type(&scale, replicas));
-        }
+        let write = apply::ScaleWrite {
+            parent: live,
+            api_version: &cx.served.resource.api_version(),
+            paths: &replicas,
+            before: &before,
+            manager: &write::manager(cx, options),
+            now: cx.inner.clock.now_seconds(),
+        };
+        let (scale, managed) = match change {
+            Change::Apply(config) => {
+                let (scale, managed) = write.apply(config, options.force.unwrap_or_default())?;
+                check(cx, &scale)?;
+                (scale, managed)
+            }
+            Change::Make(make) => {
+                let scale = make(&before)?;
+                check(cx, &scale)?;
+                write.track(scale)
+            }
+        };
         let mut new = live.clone();
         let wanted = scale["spec"]["replicas"].as_i64().unwrap_or_default();
         put(&mut new, &steps(&paths.spec_replicas), json!(wanted));
         let version = rules::text(&scale, "resourceVersion");
         rules::set(&mut new, "resourceVersion", json!(version));
-        write::track(cx, Some(live), &mut new, options);
+        rules::set(&mut new, "managedFields", managed.unwrap_or_default());
         Ok(new)
     })?;
     let parent = match &written {
@@ -178,6 +232,17 @@ fn set(
         Written::Shown(object) => object.clone(),
     };
     render::value(cx, code, &of(cx, &parent, paths))
+}
+
+/// Judges a scale that is to be written.
+fn check(cx: &Context<'_>, scale: &Value) -> ApiResult<()> {
+    judge(cx, scale)?;
+    let replicas = &scale["spec"]["replicas"];
+    if replicas.is_null() || replicas.is_i64() {
+        Ok(())
+    } else {
+        Err(wrong_type(scale, replicas))
+    }
 }
 
 fn put(object: &mut Value, path: &[&str], value: Value) {

@@ -104,7 +104,7 @@ pub(crate) fn track(cx: &Context<'_>, live: Option<&Value>, new: &mut Value, opt
 }
 
 /// The name of the manager of a write.
-fn manager(cx: &Context<'_>, options: &WriteOptions) -> String {
+pub(crate) fn manager(cx: &Context<'_>, options: &WriteOptions) -> String {
     if !options.manager.is_empty() {
         return options.manager.clone();
     }
