@@ -17,6 +17,7 @@ mod pods;
 mod probes;
 mod scheduling;
 mod secrets;
+mod service_spec;
 mod services;
 mod volumes;
 mod workloads;
