@@ -199,9 +199,7 @@ pub(crate) fn handle(inner: &Arc<Inner>, request: &Request, struck: &Struck) -> 
         return match &resource.custom {
             None => response::refusal(&no_such_resource()),
             Some(_) if misplaced => not_found_page(),
-            Some(_) => {
-                response::refusal(&ApiError::not_found(&path.group, &path.resource, &path.name))
-            }
+            Some(_) => response::refusal(&ApiError::not_found(&path.group, &path.resource, &path.name)),
         };
     }
     let endpoint = if served.resource.verbs.is_empty() {
