@@ -81,3 +81,26 @@ async fn a_taken_port_is_told_and_a_stopped_server_frees_it() {
     drop(watch);
     server.serve(address).await.unwrap();
 }
+
+#[tokio::test]
+async fn discovery_that_has_not_changed_says_that_and_no_more() {
+    let server = ApiServer::new();
+    let get = |tag: &str| {
+        let request = http::Request::get("/apis")
+            .header(
+                "accept",
+                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            )
+            .header("if-none-match", tag)
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .unwrap();
+        tower::ServiceExt::oneshot(server.service(), request)
+    };
+    let first = get("").await.unwrap();
+    let tag = first.headers()["etag"].to_str().unwrap();
+    let second = get(tag).await.unwrap();
+    assert_eq!(second.status(), 304);
+    assert_eq!(second.headers()["etag"], tag);
+    // A cache would take it over and forget what kind of list it holds.
+    assert!(!second.headers().contains_key("content-type"));
+}

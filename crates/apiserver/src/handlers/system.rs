@@ -61,10 +61,16 @@ fn discover(inner: &Arc<Inner>, request: &Request, path: &str) -> Response<Body>
     };
     let tag = answer.etag.as_deref().unwrap_or_default();
     if !tag.is_empty() && header(request, IF_NONE_MATCH) == tag {
-        return response::with(StatusCode::NOT_MODIFIED, response::JSON, Body::whole(""));
+        let mut response = response::with(StatusCode::NOT_MODIFIED, response::JSON, Body::whole(""));
+        // Caches copy the headers of a 304 over those of what they hold; kubectl's would forget what it holds.
+        response.headers_mut().remove(CONTENT_TYPE);
+        if let Ok(tag) = HeaderValue::from_str(tag) {
+            response.headers_mut().insert(ETAG, tag);
+        }
+        return response;
     }
     let mut response = response::json(StatusCode::OK, &answer.body);
-    for (name, text) in [(CONTENT_TYPE, &answer.content_type[..]), (ETAG, tag)] {
+    for (name, text) in [(CONTENT_TYPE, answer.content_type), (ETAG, tag)] {
         if let Some(value) = HeaderValue::from_str(text).ok().filter(|_| !text.is_empty()) {
             response.headers_mut().insert(name, value);
         }

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn of(fields: Value) -> Vec<&'static str> {
+    fn of(fields: &Value) -> Vec<&'static str> {
         let mut spec = json!({"version": "v1.36.3", "replicas": 3});
         spec.as_object_mut()
             .unwrap()
@@ -60,9 +60,9 @@ mod tests {
 
     #[test]
     fn what_is_acted_on_is_not_named() {
-        assert!(of(json!({})).is_empty());
+        assert!(of(&json!({})).is_empty());
         assert!(
-            of(json!({
+            of(&json!({
                 "controlPlaneEndpoint": {"host": "api.example", "port": 443},
                 "rollout": {"after": "2026-01-01T00:00:00Z"},
                 "deployment": {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn what_is_not_acted_on_is_named_by_its_path() {
-        let found = of(json!({
+        let found = of(&json!({
             "gateway": {"namespace": "n", "name": "g"},
             "deployment": {"apiServer": {"konnectivity": {}, "audit": {"policy": {}}}},
             "konnectivityClient": {"replicas": 2},

@@ -1,6 +1,10 @@
 //! Cluster API's core manager takes the control plane over: the contract, as the other side reads it.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking too"
+)]
 
 mod common;
 

@@ -1,7 +1,11 @@
 //! The scenarios on the server in this process, and what only it can do: faults on purpose, and the controller's end
 //! at each of its calls, under a clock that stands still.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking too"
+)]
 
 mod common;
 

@@ -1,6 +1,10 @@
 //! The scenarios on the real kube-apiserver.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking too"
+)]
 
 mod common;
 

@@ -479,12 +479,12 @@ fn refuses_streaming(error: &watcher::Error) -> bool {
 
 /// What the server asks for with `Retry-After`.
 fn retry_after(error: &watcher::Error) -> Duration {
-    let status = match error {
-        watcher::Error::WatchError(status)
-        | watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status,
-        _ => return Duration::ZERO,
+    let (watcher::Error::WatchError(status)
+    | watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+    | watcher::Error::WatchFailed(kube::Error::Api(status))) = error
+    else {
+        return Duration::ZERO;
     };
     let seconds = status
         .details
