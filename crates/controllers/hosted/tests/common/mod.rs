@@ -1,7 +1,11 @@
 //! What the tests share.
 
 #![allow(dead_code, reason = "each test file uses a part")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking too"
+)]
 
 pub mod crash;
 pub mod harness;
