@@ -163,7 +163,7 @@ async fn a_status_is_applied_on_its_own() {
     world.start([]).await;
     let service: Service = serde_json::from_value(json!({
         "metadata": { "name": "s", "namespace": "default" },
-        "spec": { "ports": [{ "port": 80 }] },
+        "spec": { "type": "LoadBalancer", "ports": [{ "port": 80 }] },
     }))
     .unwrap();
     world.client.apply(&service).await.unwrap();
