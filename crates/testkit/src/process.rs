@@ -272,9 +272,9 @@ mod tests {
         assert!(alive(outer) && alive(inner));
         drop(nursery);
         // A killed process that is nobody's child here takes a moment to be gone.
-        let patience = std::time::Instant::now() + Duration::from_secs(10);
-        while alive(inner) && std::time::Instant::now() < patience {
-            std::thread::yield_now();
+        let patience = Instant::now() + Duration::from_secs(10);
+        while alive(inner) && Instant::now() < patience {
+            thread::yield_now();
         }
         assert!(!alive(outer) && !alive(inner) && !folder.exists());
     }
