@@ -284,9 +284,9 @@ async fn ends_at_each_write(part: &'static str, end: End) {
             bench.spawn(async move {
                 tokio::select! {
                     () = crash.ended() => {}
-                    () = run(client, clock, shutdown.clone()) => return,
+                    () = run(client, clock, None, shutdown.clone()) => return,
                 }
-                run(next, clock, shutdown).await;
+                run(next, clock, None, shutdown).await;
             });
         })
         .await;

@@ -1,4 +1,5 @@
-//! The scenarios on the real kube-apiserver.
+//! The scenarios on the real kube-apiserver, with the controller as the ServiceAccount of `deploy/install.yaml`: what
+//! that may not do fails here.
 
 #![allow(
     clippy::panic,
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use clusterwright_clock::Clock;
 use clusterwright_testkit::{ControlPlane, require, tools};
+use common::account::Account;
 use common::harness::{Bench, NAMESPACE, connect};
 use common::scenarios;
 use k8s_openapi::api::core::v1::Namespace;
@@ -25,16 +27,22 @@ async fn scenarios_on_the_real_server() {
     let start = || {
         ControlPlane::builder()
             .api_server_flag("--disable-admission-plugins=ServiceAccount")
+            // Asks whether an owner that its dependents hold up may be held up.
+            .api_server_flag("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
             .start()
     };
     let control_plane = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
+    let account = Account::install(&control_plane).await;
     macro_rules! run {
         ($($name:ident),+ $(,)?) => {$({
             let client = connect(&control_plane.kubeconfig()).await;
             let mut bench = Bench::new(client, Clock::system(), Duration::from_millis(50)).await;
+            bench.controller = Some(account.client().await);
+            bench.election = Some(account.election().await);
             println!("{}", stringify!($name));
             scenarios::$name(&mut bench).await;
             clear(&mut bench).await;
+            assert_eq!(account.denied(), Vec::<String>::new(), "{}", stringify!($name));
         })+};
     }
     run!(

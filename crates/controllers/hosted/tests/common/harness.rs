@@ -9,6 +9,7 @@ use clusterwright_runtime::cache::{Cache, CacheOptions};
 use clusterwright_runtime::client::Client as Cached;
 use clusterwright_runtime::controller::Environment;
 use clusterwright_runtime::events::Recorder;
+use clusterwright_runtime::leader::{LeaderElection, identity};
 use clusterwright_runtime::manager::{Manager, Options};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{
@@ -32,7 +33,12 @@ pub const NAME: &str = "demo";
 
 /// A server with a world around it.
 pub struct Bench {
+    /// The test's own hands, which may do anything.
     pub client: Client,
+    /// The controller's client, where it is another.
+    pub controller: Option<Client>,
+    /// The election that managers take part in, if any.
+    pub election: Option<LeaderElection>,
     pub namespace: String,
     pub world: World,
     pub clock: Clock,
@@ -93,6 +99,8 @@ impl Bench {
         let tasks = vec![tokio::spawn(world.clone().run(pause, pause * 8))];
         Self {
             client,
+            controller: None,
+            election: None,
             namespace: NAMESPACE.to_owned(),
             world,
             clock,
@@ -104,13 +112,17 @@ impl Bench {
 
     /// Starts a manager with the controller. It ends when the token is cancelled or this bench is dropped.
     pub fn start(&mut self) -> CancellationToken {
-        self.start_as(self.client.clone())
+        self.start_as(self.controller.as_ref().unwrap_or(&self.client).clone())
     }
 
     /// As [`Bench::start`], through a client of its own.
     pub fn start_as(&mut self, client: Client) -> CancellationToken {
         let shutdown = CancellationToken::new();
-        let run = run(client, self.clock, shutdown.clone());
+        let election = self.election.clone().map(|election| LeaderElection {
+            identity: identity(),
+            ..election
+        });
+        let run = run(client, self.clock, election, shutdown.clone());
         self.tasks.push(tokio::spawn(run));
         shutdown
     }
@@ -242,9 +254,15 @@ pub fn condition<'a>(object: &'a HostedControlPlane, kind: &str) -> Option<&'a C
 }
 
 /// A manager with the controller, until the token is cancelled.
-pub async fn run(client: Client, clock: Clock, shutdown: CancellationToken) {
+pub async fn run(
+    client: Client,
+    clock: Clock,
+    leader_election: Option<LeaderElection>,
+    shutdown: CancellationToken,
+) {
     let options = Options {
         clock,
+        leader_election,
         ..Options::default()
     };
     let mut manager = Manager::new(client, options).unwrap();

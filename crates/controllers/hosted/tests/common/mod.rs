@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking too"
 )]
 
+pub mod account;
 pub mod crash;
 pub mod harness;
 pub mod scenarios;
