@@ -104,6 +104,11 @@ pub trait Surroundings: Send + Sync {
     /// The server's clock.
     fn clock(&self) -> Clock;
 
+    /// Whether what is prepared is only shown, not stored.
+    fn dry_run(&self) -> bool {
+        false
+    }
+
     /// An object of another kind, or none. `namespace` is empty for kinds of the cluster.
     fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value>;
 
@@ -176,9 +181,9 @@ pub trait Strategy: Send + Sync {
         FieldErrors::new()
     }
 
-    /// Warnings for the client, each sent as a `Warning` header.
-    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        let _ = (object, old);
+    /// Warnings for the client, each sent as a `Warning` header; `old` is none on create.
+    fn warnings(&self, object: &Value, old: Option<&Value>, subresource: &str) -> Vec<String> {
+        let _ = (object, old, subresource);
         Vec::new()
     }
 

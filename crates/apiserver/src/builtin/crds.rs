@@ -42,8 +42,8 @@ impl Strategy for Definitions {
         CrdStrategy.validate_update(object, old, subresource, around)
     }
 
-    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        CrdStrategy.warnings(object, old)
+    fn warnings(&self, object: &Value, old: Option<&Value>, subresource: &str) -> Vec<String> {
+        CrdStrategy.warnings(object, old, subresource)
     }
 
     fn has_generation(&self) -> bool {

@@ -207,13 +207,13 @@ impl Strategy for BuiltIn {
         self.rules.validate_update(object, old, subresource, around)
     }
 
-    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, object: &Value, old: Option<&Value>, subresource: &str) -> Vec<String> {
         if &*self.plural == "endpoints" {
             return vec![
                 "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned(),
             ];
         }
-        self.rules.warnings(object, old)
+        self.rules.warnings(object, old, subresource)
     }
 
     fn name_rule(&self) -> NameRule {

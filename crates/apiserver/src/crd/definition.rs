@@ -91,7 +91,7 @@ impl Strategy for CrdStrategy {
         }
     }
 
-    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: &str) -> Vec<String> {
         let known = old.map(formats).unwrap_or_default();
         formats(object)
             .into_iter()

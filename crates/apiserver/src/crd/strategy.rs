@@ -99,7 +99,7 @@ impl Strategy for CustomStrategy {
         errors
     }
 
-    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: &str) -> Vec<String> {
         let known = old.map(finalizers).unwrap_or_default();
         let mut said: Vec<String> = finalizers(object)
             .difference(&known)

@@ -139,11 +139,11 @@ fn warns_of_finalizers_without_a_domain() {
     let mut object = widget(&json!({}), &json!({}));
     object["metadata"]["finalizers"] = json!(["a.b/c", "foo", "foo.bar", "orphan"]);
     assert_eq!(
-        strategy.warnings(&object, None),
+        strategy.warnings(&object, None, ""),
         [
             r#"metadata.finalizers: "foo": prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers"#,
             r#"metadata.finalizers: "foo.bar": prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers"#,
         ]
     );
-    assert!(strategy.warnings(&object, Some(&object)).is_empty());
+    assert!(strategy.warnings(&object, Some(&object), "").is_empty());
 }

@@ -63,13 +63,14 @@ pub(super) fn store(cx: &Context<'_>, mut object: Value, options: &WriteOptions)
     let prefix = rules::text(&object, "generateName").to_owned();
     let generates = rules::text(&object, "name").is_empty() && !prefix.is_empty();
     let mut tries = if generates { 8 } else { 1 };
+    let around = cx.around(options.dry_run);
     loop {
         let mut object = object.clone();
         if generates {
             rules::set(&mut object, "name", json!(generate(&prefix)));
         }
-        strategy.admit(&mut object, None, "", cx.inner)?;
-        strategy.prepare_create(&mut object, cx.inner);
+        strategy.admit(&mut object, None, "", &around)?;
+        strategy.prepare_create(&mut object, &around);
         if strategy.has_generation() {
             rules::set(&mut object, "generation", json!(1));
         }
@@ -78,9 +79,9 @@ pub(super) fn store(cx: &Context<'_>, mut object: Value, options: &WriteOptions)
         if resource.custom.is_none() {
             errors.extend(rules::validate_builtin_finalizers(&object));
         }
-        errors.extend(strategy.validate_create(&object, cx.inner));
+        errors.extend(strategy.validate_create(&object, &around));
         write::refuse(cx, &name, &errors)?;
-        for warning in strategy.warnings(&object, None) {
+        for warning in strategy.warnings(&object, None, "") {
             cx.warn(warning);
         }
         let version = rules::text(&object, "resourceVersion").parse::<u64>();

@@ -105,6 +105,14 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The surroundings of the object that the request is about.
+    pub(crate) fn around(&self, dry_run: bool) -> Around<'_> {
+        Around {
+            inner: self.inner,
+            dry_run,
+        }
+    }
+
     /// The group of the resource.
     pub(crate) fn group(&self) -> &str {
         &self.served.resource.group
@@ -144,20 +152,30 @@ impl Context<'_> {
     }
 }
 
-impl Surroundings for Arc<Inner> {
+/// What strategies see of the server while they work on a request.
+pub(crate) struct Around<'a> {
+    inner: &'a Inner,
+    dry_run: bool,
+}
+
+impl Surroundings for Around<'_> {
     fn clock(&self) -> Clock {
-        self.clock
+        self.inner.clock
+    }
+
+    fn dry_run(&self) -> bool {
+        self.dry_run
     }
 
     fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        let table = self.registry.table();
+        let table = self.inner.registry.table();
         let served = table.any_version(group, plural)?;
         let entry = served.shelf.get(&crate::request::path::key(namespace, name))?;
         Some(write::load(served, &entry))
     }
 
     fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
-        let table = self.registry.table();
+        let table = self.inner.registry.table();
         let Some(served) = table.any_version(group, plural) else {
             return Vec::new();
         };

@@ -1,7 +1,7 @@
 //! Update, and what patches share with it: a new object computed from the one that is there, judged and stored.
 
 use super::write::{self, Written};
-use super::{Context, create, decode, delete, render};
+use super::{Around, Context, create, decode, delete, render};
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::metadata::rules;
 use crate::request::options::{self, WriteOptions};
@@ -64,6 +64,7 @@ pub(super) fn replace(
     let key = cx.path.key();
     let resource = &cx.served.resource;
     let strategy = &resource.strategy;
+    let around = cx.around(options.dry_run);
     loop {
         let Some(entry) = cx.served.shelf.get(&key) else {
             if !creates {
@@ -79,15 +80,15 @@ pub(super) fn replace(
         let live = write::load(&cx.served, &entry);
         let mut new = compute(Some(&live))?;
         check_version(cx, &mut new, entry.version)?;
-        strategy.admit(&mut new, Some(&live), &cx.path.subresource, cx.inner)?;
-        prepare(cx, &mut new, &live);
+        strategy.admit(&mut new, Some(&live), &cx.path.subresource, &around)?;
+        prepare(cx, &mut new, &live, &around);
         let mut errors = rules::validate(&new, resource.namespaced, NameRule::PathSegment);
         errors.extend(rules::validate_update(&new, &live));
         // The strategy of the real server judges metadata once more.
         errors.extend(rules::validate_update(&new, &live));
-        errors.extend(strategy.validate_update(&new, &live, &cx.path.subresource, cx.inner));
+        errors.extend(strategy.validate_update(&new, &live, &cx.path.subresource, &around));
         write::refuse(cx, rules::text(&new, "name"), &errors)?;
-        for warning in strategy.warnings(&new, Some(&live)) {
+        for warning in strategy.warnings(&new, Some(&live), &cx.path.subresource) {
             cx.warn(warning);
         }
         crate::apply::keep_times(&live, &mut new);
@@ -147,13 +148,13 @@ fn check_version(cx: &Context<'_>, new: &mut Value, version: u64) -> ApiResult<(
 }
 
 /// Puts back what an update may not change.
-fn prepare(cx: &Context<'_>, new: &mut Value, live: &Value) {
+fn prepare(cx: &Context<'_>, new: &mut Value, live: &Value, around: &Around<'_>) {
     let old = &live["metadata"];
     rules::set(new, "generation", old["generation"].clone());
     cx.served
         .resource
         .strategy
-        .prepare_update(new, live, &cx.path.subresource, cx.inner);
+        .prepare_update(new, live, &cx.path.subresource, around);
     if rules::text(new, "uid").is_empty() {
         rules::set(new, "uid", old["uid"].clone());
     }

@@ -151,15 +151,15 @@ impl apply::Versions for Versions<'_> {
 /// The refusal for what validation found, where it found something.
 pub(crate) fn refuse(cx: &Context<'_>, name: &str, errors: &FieldErrors) -> ApiResult<()> {
     if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(ApiError::invalid(
-            cx.group(),
-            &cx.served.resource.kind,
-            name,
-            errors,
-        ))
+        return Ok(());
     }
+    let resource = &cx.served.resource;
+    // The real server names the kind that it works with.
+    let group = resource
+        .strategy
+        .stored_as()
+        .map_or(cx.group(), |(group, _)| group);
+    Err(ApiError::invalid(group, &resource.kind, name, errors))
 }
 
 /// Encodes an object, where it is not too large.

@@ -24,12 +24,8 @@ pub(super) fn of_type(name: &str, map: &mut Fields) {
                 map.insert("serviceAccountName".to_owned(), account.clone().into());
                 map.insert("serviceAccount".to_owned(), account.into());
             }
-            if map.get("hostNetwork") == Some(&Value::Bool(true)) {
-                for list in ["containers", "initContainers"] {
-                    host_ports(map.get_mut(list));
-                }
-            }
         }
+        "PodStatus" => addresses(map),
         "Container" | "EphemeralContainer" => container(map),
         "Probe" => {
             set_number(map, "timeoutSeconds", 1);
@@ -120,6 +116,23 @@ fn host_ports(containers: Option<&mut Value>) {
     }
 }
 
+/// The address is the first of the addresses; who changes only it means it alone.
+fn addresses(map: &mut Fields) {
+    let address = text(map, "podIP").to_owned();
+    let first = map
+        .get("podIPs")
+        .and_then(|list| list.get(0)?.get("ip")?.as_str());
+    match first.map(str::to_owned) {
+        Some(first) if address.is_empty() => {
+            map.insert("podIP".to_owned(), first.into());
+        }
+        first if !address.is_empty() && first.as_deref() != Some(&address) => {
+            map.insert("podIPs".to_owned(), json!([{"ip": address}]));
+        }
+        _ => {}
+    }
+}
+
 /// What a Pod sets that a template does not.
 pub(super) fn of_pod(map: &mut Fields) {
     let Some(spec) = object(map, "spec") else {
@@ -129,6 +142,11 @@ pub(super) fn of_pod(map: &mut Fields) {
         let containers = spec.get_mut(list).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
             requests_from_limits(container);
+        }
+    }
+    if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
+        for list in ["containers", "initContainers"] {
+            host_ports(spec.get_mut(list));
         }
     }
     set(spec, "enableServiceLinks", true);

@@ -1,9 +1,9 @@
-//! Claims of volumes, and volumes.
+//! Claims of volumes.
 
 use super::Rules;
 use super::check::{immutable, items, not_supported, quantity, subdomain, text};
 use super::labels::validate_selector;
-use super::pods::now;
+use super::warnings;
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::resource::Surroundings;
 use crate::status::ApiResult;
@@ -16,11 +16,13 @@ const MODES: [&str; 4] = [
     "ReadWriteOncePod",
 ];
 
+/// The annotation that was there before the field for a storage class.
+pub(super) const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+
 pub(super) struct Claims;
-pub(super) struct Volumes;
 
 /// Adds a finalizer that keeps a volume or claim while it is used.
-fn protect(object: &mut Value, finalizer: &str) {
+pub(super) fn protect(object: &mut Value, finalizer: &str) {
     let metadata = &mut object["metadata"];
     if !metadata["finalizers"].is_array() {
         metadata["finalizers"] = json!([]);
@@ -32,57 +34,29 @@ fn protect(object: &mut Value, finalizer: &str) {
     }
 }
 
-impl Rules for Volumes {
-    fn admit(
-        &self,
-        object: &mut Value,
-        old: Option<&Value>,
-        sub: &str,
-        _: &dyn Surroundings,
-    ) -> ApiResult<()> {
-        if old.is_none() && sub.is_empty() {
-            protect(object, "kubernetes.io/pv-protection");
-        }
-        Ok(())
+/// How a volume is used: a volume for one pod is for nothing else.
+pub(super) fn validate_modes(modes: &Value, path: &Path, errors: &mut FieldErrors) {
+    const ONE_POD: &str = "ReadWriteOncePod";
+    let modes = items(modes);
+    for mode in modes {
+        not_supported(path, mode, &MODES, errors);
     }
-
-    fn prepare_create(&self, object: &mut Value, around: &dyn Surroundings) {
-        object["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now(around)});
-    }
-
-    fn prepare_update(&self, object: &mut Value, old: &Value, sub: &str, around: &dyn Surroundings) {
-        let (new, was) = (&object["status"], &old["status"]);
-        let same_time = new["lastPhaseTransitionTime"] == was["lastPhaseTransitionTime"];
-        if sub == "status"
-            && new["phase"] != was["phase"]
-            && (same_time || new["lastPhaseTransitionTime"].is_null())
-        {
-            object["status"]["lastPhaseTransitionTime"] = now(around).into();
-        }
+    let others = |mode: &Value| mode != ONE_POD && MODES.iter().any(|known| mode == known);
+    if modes.iter().any(|mode| mode == ONE_POD) && modes.iter().any(others) {
+        let why = "may not use ReadWriteOncePod with other access modes";
+        errors.push(FieldError::forbidden(path, why));
     }
 }
 
 /// The rules for the spec of a claim; also for those in templates.
 pub(super) fn validate_spec(spec: &Value, path: &Path) -> FieldErrors {
     let mut errors = FieldErrors::new();
-    let modes = items(&spec["accessModes"]);
-    let modes_path = path.child("accessModes");
-    if modes.is_empty() {
-        errors.push(FieldError::required(
-            &modes_path,
-            "at least 1 access mode is required",
-        ));
+    let modes = path.child("accessModes");
+    if items(&spec["accessModes"]).is_empty() {
+        errors.push(FieldError::required(&modes, "at least 1 access mode is required"));
     }
     validate_selector(&path.child("selector"), &spec["selector"], &mut errors);
-    for mode in modes {
-        not_supported(&modes_path, mode, &MODES, &mut errors);
-    }
-    if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
-        errors.push(FieldError::forbidden(
-            &modes_path,
-            "may not use ReadWriteOncePod with other access modes",
-        ));
-    }
+    validate_modes(&spec["accessModes"], &modes, &mut errors);
     let size_path = path.child("resources").key("storage");
     let size = &spec["resources"]["requests"]["storage"];
     match quantity(size) {
@@ -182,6 +156,24 @@ impl Rules for Claims {
             &mut errors,
         );
         errors
+    }
+
+    fn warnings(&self, object: &Value, _: Option<&Value>, sub: &str) -> Vec<String> {
+        if !sub.is_empty() {
+            return Vec::new();
+        }
+        let mut said = Vec::new();
+        if !object["metadata"]["annotations"][CLASS].is_null() {
+            said.push(format!(
+                r#"metadata.annotations[{CLASS}]: deprecated since v1.8; use "storageClassName" attribute instead"#
+            ));
+        }
+        said.extend(warnings::of_claim_spec(&Path::new("spec"), &object["spec"]));
+        said
+    }
+
+    fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        vec![("name", text(&object["metadata"], "name").to_owned())]
     }
 }
 

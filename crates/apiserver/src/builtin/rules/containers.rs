@@ -57,6 +57,71 @@ pub(super) fn validate(spec: &Value, volumes: &[&str], path: &Path, errors: &mut
             }
         }
     }
+    ephemeral(spec, volumes, &path.child("ephemeralContainers"), errors);
+}
+
+/// What holds for a container in a pod, but not in a template.
+pub(super) fn validate_in_pod(container: &Value, path: &Path, errors: &mut FieldErrors) {
+    let image = text(container, "image");
+    if image.trim() != image {
+        let why = "must not have leading or trailing whitespace";
+        errors.push(FieldError::invalid(&path.child("image"), &json!(image), why));
+    }
+}
+
+/// Containers for debugging, on which nothing may rely.
+fn ephemeral(spec: &Value, volumes: &[&str], path: &Path, errors: &mut FieldErrors) {
+    const WHY: &str = "cannot be set for an Ephemeral Container";
+    let lasting = ["containers", "initContainers"].into_iter();
+    let lasting: Vec<&str> = lasting
+        .flat_map(|list| items(&spec[list]))
+        .map(|container| text(container, "name"))
+        .collect();
+    let mut known = lasting.clone();
+    for (index, container) in items(&spec["ephemeralContainers"]).iter().enumerate() {
+        let at = path.index(index);
+        common(container, volumes, &at, errors);
+        validate_in_pod(container, &at, errors);
+        let name = text(container, "name");
+        if known.contains(&name) {
+            errors.push(FieldError::duplicate(&at.child("name"), &json!(name)));
+        }
+        known.push(name);
+        let target = text(container, "targetContainerName");
+        if !target.is_empty() && !lasting.contains(&target) {
+            let at = at.child("targetContainerName");
+            errors.push(FieldError::new(Kind::NotFound, &at, &json!(target), ""));
+        }
+        for field in [
+            "ports",
+            "resources",
+            "resizePolicy",
+            "restartPolicy",
+            "restartPolicyRules",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
+        ] {
+            let empty = match &container[field] {
+                Value::Null => true,
+                Value::Array(list) => list.is_empty(),
+                Value::Object(map) => field == "resources" && map.is_empty(),
+                _ => false,
+            };
+            if !empty {
+                errors.push(FieldError::forbidden(&at.child(field), WHY));
+            }
+        }
+        for (index, mount) in items(&container["volumeMounts"]).iter().enumerate() {
+            for field in ["subPath", "subPathExpr"] {
+                if !text(mount, field).is_empty() {
+                    let at = at.child("volumeMounts").index(index).child(field);
+                    errors.push(FieldError::forbidden(&at, WHY));
+                }
+            }
+        }
+    }
 }
 
 fn restart_policy(container: &Value, path: &Path, errors: &mut FieldErrors) {
@@ -87,12 +152,8 @@ fn common(container: &Value, volumes: &[&str], path: &Path, errors: &mut FieldEr
     } else {
         label(&path.child("name"), name, errors);
     }
-    let image = text(container, "image");
-    if image.is_empty() {
+    if text(container, "image").is_empty() {
         errors.push(FieldError::required(&path.child("image"), ""));
-    } else if image.trim() != image {
-        let why = "must not have leading or trailing whitespace";
-        errors.push(FieldError::invalid(&path.child("image"), &json!(image), why));
     }
     let known = ["File", "FallbackToLogsOnError"];
     let at = path.child("terminationMessagePolicy");

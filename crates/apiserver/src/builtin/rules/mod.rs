@@ -2,7 +2,6 @@
 //! module is the real server's, because several errors are told in that order.
 
 mod admission;
-mod bindings;
 mod check;
 mod claims;
 mod configuration;
@@ -12,14 +11,19 @@ mod events;
 mod labels;
 mod leases;
 mod namespaces;
+mod persistent_volumes;
+mod pod_changes;
 mod pod_spec;
+mod pod_status;
 mod pods;
 mod probes;
+mod roles;
 mod scheduling;
 mod secrets;
 mod service_spec;
 mod services;
 mod volumes;
+mod warnings;
 mod workloads;
 
 #[cfg(test)]
@@ -73,8 +77,8 @@ pub(super) trait Rules: Send + Sync {
         false
     }
 
-    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        let _ = (object, old);
+    fn warnings(&self, object: &Value, old: Option<&Value>, sub: &str) -> Vec<String> {
+        let _ = (object, old, sub);
         Vec::new()
     }
 
@@ -110,13 +114,18 @@ pub(super) fn of(group: &str, plural: &str) -> Box<dyn Rules> {
         ("", "configmaps") => Box::new(configuration::ConfigMaps),
         ("", "secrets") => Box::new(secrets::Secrets),
         ("", "persistentvolumeclaims") => Box::new(claims::Claims),
-        ("", "persistentvolumes") => Box::new(claims::Volumes),
+        ("", "persistentvolumes") => Box::new(persistent_volumes::Volumes),
         ("", "events") => Box::new(events::Events { newer: false }),
         ("events.k8s.io", "events") => Box::new(events::Events { newer: true }),
         ("apps", "deployments") => Box::new(workloads::Deployments),
         ("apps", "replicasets") => Box::new(workloads::ReplicaSets),
         ("apps", "statefulsets") => Box::new(workloads::StatefulSets),
-        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => Box::new(bindings::Bindings),
+        ("rbac.authorization.k8s.io", "roles") => Box::new(roles::Roles { namespaced: true }),
+        ("rbac.authorization.k8s.io", "clusterroles") => Box::new(roles::Roles { namespaced: false }),
+        ("rbac.authorization.k8s.io", "rolebindings") => Box::new(roles::Bindings { namespaced: true }),
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => {
+            Box::new(roles::Bindings { namespaced: false })
+        }
         ("policy", "poddisruptionbudgets") => Box::new(disruption::Budgets),
         ("coordination.k8s.io", "leases") => Box::new(leases::Leases),
         _ => Box::new(Plain(fields_of(group, plural))),

@@ -32,6 +32,7 @@ pub(super) fn validate_template(template: &Value, path: &Path, errors: &mut Fiel
 pub(super) fn validate(spec: &Value, path: &Path, errors: &mut FieldErrors) {
     let known = volumes::validate(&spec["volumes"], &path.child("volumes"), errors);
     containers::validate(spec, &known, path, errors);
+    validate_host_ports(spec, &path.child("containers"), errors);
     let policy = text(spec, "restartPolicy");
     if !["Always", "OnFailure", "Never"].contains(&policy) {
         let known = ["Always", "OnFailure", "Never"];
@@ -117,6 +118,23 @@ pub(super) fn validate(spec: &Value, path: &Path, errors: &mut FieldErrors) {
                 &json!(policy),
                 &known,
             ));
+        }
+    }
+}
+
+/// On the host's network a port of a container is one of the host.
+fn validate_host_ports(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    if spec["hostNetwork"] != true {
+        return;
+    }
+    for (index, container) in items(&spec["containers"]).iter().enumerate() {
+        for (at, port) in items(&container["ports"]).iter().enumerate() {
+            let host = port["hostPort"].as_i64().unwrap_or(0);
+            if host != 0 && Some(host) != port["containerPort"].as_i64() {
+                let at = path.index(index).child("ports").index(at).child("hostPort");
+                let why = "must match `containerPort` when `hostNetwork` is true";
+                errors.push(FieldError::invalid(&at, &json!(host), why));
+            }
         }
     }
 }

@@ -1,16 +1,14 @@
 //! Pods.
 
-use super::check::{ip, items, text};
-use super::{Rules, admission, pod_spec};
+use super::check::{items, text};
+use super::{Rules, admission, containers, pod_changes, pod_spec, pod_status, warnings};
 use crate::builtin::defaults::quality_of_service;
-use crate::field::{FieldError, FieldErrors, Path};
+use crate::field::{FieldErrors, Path};
 use crate::resource::Surroundings;
 use crate::status::ApiResult;
 use serde_json::{Value, json};
 
 pub(super) struct Pods;
-
-const UNCHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 impl Rules for Pods {
     fn admit(
@@ -48,9 +46,7 @@ impl Rules for Pods {
     }
 
     fn validate_create(&self, object: &Value, _: &dyn Surroundings) -> FieldErrors {
-        let mut errors = FieldErrors::new();
-        pod_spec::validate(&object["spec"], &Path::new("spec"), &mut errors);
-        errors
+        validate(object)
     }
 
     fn prepare_update(&self, object: &mut Value, old: &Value, sub: &str, _: &dyn Surroundings) {
@@ -89,26 +85,28 @@ impl Rules for Pods {
     }
 
     fn validate_update(&self, object: &Value, old: &Value, sub: &str, _: &dyn Surroundings) -> FieldErrors {
-        let mut errors = FieldErrors::new();
         match sub {
-            "" => validate_changes(&object["spec"], &old["spec"], &mut errors),
-            "ephemeralcontainers" | "resize" => {
-                pod_spec::validate(&object["spec"], &Path::new("spec"), &mut errors);
-            }
-            "status" => {
-                for (field, at) in [("podIPs", "podIPs"), ("hostIPs", "hostIPs")] {
-                    for (index, address) in items(&object["status"][field]).iter().enumerate() {
-                        ip(
-                            &Path::new("status").child(at).index(index),
-                            &address["ip"],
-                            &mut errors,
-                        );
-                    }
+            "" => pod_changes::validate(object, old),
+            "ephemeralcontainers" => pod_changes::validate_ephemeral(object, old),
+            "resize" => validate(object),
+            "status" => pod_status::validate(object, old),
+            _ => FieldErrors::new(),
+        }
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, sub: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        if old.is_none() {
+            said = warnings::of_pod(object);
+        } else if sub == "status" {
+            for field in ["podIPs", "hostIPs"] {
+                for (index, address) in items(&object["status"][field]).iter().enumerate() {
+                    let at = Path::new("status").child(field).index(index).child("ip");
+                    warnings::of_address(&at, text(address, "ip"), &mut said);
                 }
             }
-            _ => {}
         }
-        errors
+        said
     }
 
     fn grace_seconds(&self, object: &Value, asked: Option<i64>) -> Option<i64> {
@@ -145,6 +143,19 @@ impl Rules for Pods {
     }
 }
 
+/// The spec, and what holds for pods but not for templates.
+pub(super) fn validate(object: &Value) -> FieldErrors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors = FieldErrors::new();
+    pod_spec::validate(spec, &path, &mut errors);
+    for list in ["containers", "initContainers"] {
+        for (index, container) in items(&spec[list]).iter().enumerate() {
+            containers::validate_in_pod(container, &path.child(list).index(index), &mut errors);
+        }
+    }
+    errors
+}
+
 /// The time as objects carry it.
 pub(super) fn now(around: &dyn Surroundings) -> String {
     around.clock().now_seconds().to_string()
@@ -168,93 +179,5 @@ fn keep_observed_generations(object: &mut Value, old: &Value) {
         {
             condition["observedGeneration"] = generation;
         }
-    }
-}
-
-/// A pod's spec hardly changes: images, a shorter deadline, more tolerations, fewer gates.
-fn validate_changes(spec: &Value, old: &Value, errors: &mut FieldErrors) {
-    let path = Path::new("spec");
-    pod_spec::validate(spec, &path, errors);
-    for list in ["containers", "initContainers"] {
-        if items(&spec[list]).len() != items(&old[list]).len() {
-            let why = "pod updates may not add or remove containers";
-            errors.push(FieldError::forbidden(&path.child(list), why));
-            return;
-        }
-    }
-    let deadline = path.child("activeDeadlineSeconds");
-    match (
-        spec["activeDeadlineSeconds"].as_i64(),
-        old["activeDeadlineSeconds"].as_i64(),
-    ) {
-        (Some(new), Some(was)) if new > was => {
-            let why = "must be less than or equal to previous value";
-            errors.push(FieldError::invalid(&deadline, &json!(new), why));
-            return;
-        }
-        (None, Some(_)) => {
-            let why = "must not update from a positive integer to nil value";
-            errors.push(FieldError::invalid(&deadline, &Value::Null, why));
-        }
-        _ => {}
-    }
-    validate_tolerations(spec, old, &path, errors);
-    let gates = items(&old["schedulingGates"]);
-    for gate in items(&spec["schedulingGates"]) {
-        if !gates.contains(gate) {
-            let why = format!(
-                "only deletion is allowed, but found new scheduling gate '{}'",
-                text(gate, "name")
-            );
-            errors.push(FieldError::forbidden(&path.child("schedulingGates"), why));
-        }
-    }
-    let mut rest = spec.clone();
-    for list in ["containers", "initContainers"] {
-        let containers = rest.get_mut(list).and_then(Value::as_array_mut);
-        for (container, was) in containers.into_iter().flatten().zip(items(&old[list])) {
-            container["image"] = was["image"].clone();
-        }
-    }
-    let negative = old["terminationGracePeriodSeconds"]
-        .as_i64()
-        .is_some_and(|seconds| seconds < 0);
-    let mut same = vec!["activeDeadlineSeconds", "schedulingGates", "tolerations"];
-    if negative && spec["terminationGracePeriodSeconds"] == 1 {
-        same.push("terminationGracePeriodSeconds");
-    }
-    if !gates.is_empty() {
-        same.push("nodeSelector");
-    }
-    for field in same {
-        if old[field].is_null() {
-            if let Some(map) = rest.as_object_mut() {
-                map.remove(field);
-            }
-        } else {
-            rest[field] = old[field].clone();
-        }
-    }
-    if rest != *old {
-        errors.push(FieldError::forbidden(&path, UNCHANGEABLE));
-    }
-}
-
-fn validate_tolerations(spec: &Value, old: &Value, path: &Path, errors: &mut FieldErrors) {
-    let without_seconds = |toleration: &Value| {
-        let mut toleration = toleration.clone();
-        if let Some(map) = toleration.as_object_mut() {
-            map.remove("tolerationSeconds");
-        }
-        toleration
-    };
-    let kept = items(&old["tolerations"]).iter().all(|was| {
-        items(&spec["tolerations"])
-            .iter()
-            .any(|new| without_seconds(new) == without_seconds(was))
-    });
-    if !kept {
-        let why = "existing toleration can not be modified except its tolerationSeconds";
-        errors.push(FieldError::forbidden(&path.child("tolerations"), why));
     }
 }

@@ -11,17 +11,7 @@ pub(super) fn validate_affinity(affinity: &Value, path: &Path, errors: &mut Fiel
     let node = &affinity["nodeAffinity"];
     let at = path.child("nodeAffinity");
     if !node[REQUIRED].is_null() {
-        let terms = at.child(REQUIRED).child("nodeSelectorTerms");
-        let given = items(&node[REQUIRED]["nodeSelectorTerms"]);
-        if given.is_empty() {
-            errors.push(FieldError::required(
-                &terms,
-                "must have at least one node selector term",
-            ));
-        }
-        for (index, term) in given.iter().enumerate() {
-            validate_term(term, &terms.index(index), errors);
-        }
+        validate_node_selector(&node[REQUIRED], &at.child(REQUIRED), errors);
     }
     for (index, preferred) in items(&node[PREFERRED]).iter().enumerate() {
         let at = at.child(PREFERRED).index(index);
@@ -42,6 +32,21 @@ pub(super) fn validate_affinity(affinity: &Value, path: &Path, errors: &mut Fiel
                 errors,
             );
         }
+    }
+}
+
+/// Terms of which a node has to meet one.
+pub(super) fn validate_node_selector(selector: &Value, path: &Path, errors: &mut FieldErrors) {
+    let at = path.child("nodeSelectorTerms");
+    let terms = items(&selector["nodeSelectorTerms"]);
+    if terms.is_empty() {
+        errors.push(FieldError::required(
+            &at,
+            "must have at least one node selector term",
+        ));
+    }
+    for (index, term) in terms.iter().enumerate() {
+        validate_term(term, &at.index(index), errors);
     }
 }
 

@@ -4,6 +4,7 @@ use super::check::{
     complaints, ip, items, label, not_supported, port_number, port_reference, subdomain, text,
 };
 use super::labels::validate_labels;
+use super::warnings::of_address;
 use crate::field::{FieldError, FieldErrors, Kind, Path};
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -252,4 +253,57 @@ fn validate_policies(spec: &Value, path: &Path, errors: &mut FieldErrors) {
         let at = path.child("internalTrafficPolicy");
         not_supported(&at, &spec["internalTrafficPolicy"], &["Cluster", "Local"], errors);
     }
+}
+
+/// What is taken, but does nothing or is on its way out.
+pub(super) fn warnings(object: &Value) -> Vec<String> {
+    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut said = Vec::new();
+    if !object["metadata"]["annotations"][HINTS].is_null() {
+        said.push(format!(
+            "annotation {HINTS} is deprecated, please use service.kubernetes.io/topology-mode instead"
+        ));
+    }
+    let external = text(spec, "type") == "ExternalName";
+    let headless = text(spec, "type") == "ClusterIP" && spec["clusterIP"] == "None";
+    let addresses = |field: &str, said: &mut Vec<String>| {
+        for (index, address) in items(&spec[field]).iter().enumerate() {
+            let at = path.child(field).index(index);
+            of_address(&at, address.as_str().unwrap_or_default(), said);
+        }
+    };
+    addresses("clusterIPs", &mut said);
+    let outside = !items(&spec["externalIPs"]).is_empty();
+    let balanced = text(spec, "loadBalancerIP");
+    if headless {
+        for (given, field) in [
+            (!balanced.is_empty(), "loadBalancerIP"),
+            (outside, "externalIPs"),
+            (spec["sessionAffinity"] != "None", "SessionAffinity"),
+        ] {
+            if given {
+                said.push(format!("spec.{field} is ignored for headless services"));
+            }
+        }
+    }
+    addresses("externalIPs", &mut said);
+    if outside && !headless && !external {
+        said.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+        );
+    }
+    of_address(&path.child("loadBalancerIP"), balanced, &mut said);
+    if external && outside {
+        said.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+    }
+    if !external && !text(spec, "externalName").is_empty() {
+        said.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+    }
+    if spec["trafficDistribution"] == "PreferClose" {
+        said.push(
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned(),
+        );
+    }
+    said
 }

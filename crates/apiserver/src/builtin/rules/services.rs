@@ -2,7 +2,8 @@
 
 use super::Rules;
 use super::check::{ip, items, subdomain, text};
-use super::service_spec::validate;
+use super::service_spec::{self, validate};
+use super::warnings::of_address;
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::resource::Surroundings;
 use parking_lot::Mutex;
@@ -74,7 +75,7 @@ impl Services {
         taken
     }
 
-    /// Gives what the Service needs and has not.
+    /// Gives what the Service needs and has not. What is only shown gets what stands for an address or a port.
     fn allocate(&self, service: &mut Value, around: &dyn Surroundings) {
         let kind = text(&service["spec"], "type").to_owned();
         let mut taken = Self::taken(service, around);
@@ -84,13 +85,23 @@ impl Services {
         let spec = &mut service["spec"];
         if kind != "ExternalName" {
             families(spec);
+            let free = if around.dry_run() {
+                Some(NETWORK.to_string())
+            } else {
+                free_address(&taken)
+            };
             if items(&spec["clusterIPs"]).is_empty()
-                && let Some(address) = free_address(&taken)
+                && let Some(address) = free
             {
                 spec["clusterIP"] = json!(address);
                 spec["clusterIPs"] = json!([address]);
             }
         }
+        let mut ports = if around.dry_run() {
+            Ports::Shown(*NODE_PORTS.end() + 1)
+        } else {
+            Ports::Free
+        };
         let wants_ports =
             kind == "NodePort" || (kind == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] == true);
         if wants_ports {
@@ -104,7 +115,7 @@ impl Services {
                         .iter()
                         .find(|(n, p, _)| *n == number && *p != protocol)
                         .map(|(_, _, node)| *node);
-                    let Some(node) = same.or_else(|| free_port(&taken)) else {
+                    let Some(node) = same.or_else(|| ports.next(&taken)) else {
                         continue;
                     };
                     taken.insert(node.to_string());
@@ -116,9 +127,12 @@ impl Services {
         let wants_health = kind == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local";
         if wants_health
             && spec["healthCheckNodePort"].as_i64().unwrap_or(0) == 0
-            && let Some(port) = free_port(&taken)
+            && let Some(port) = ports.next(&taken)
         {
             spec["healthCheckNodePort"] = json!(port);
+        }
+        if around.dry_run() {
+            return;
         }
         let mut promised = self.promised.lock();
         promised.extend(holdings(service).difference(&before).cloned());
@@ -144,7 +158,7 @@ impl Services {
                 format!(
                     "failed to allocate IP {address}: the provided network does not match the current range"
                 )
-            } else if taken.contains(address) {
+            } else if taken.contains(address) && !around.dry_run() {
                 format!("failed to allocate IP {address}: provided IP is already allocated")
             } else {
                 continue;
@@ -208,6 +222,26 @@ fn free_address(taken: &BTreeSet<String>) -> Option<String> {
         .find(|address| !taken.contains(address))
 }
 
+/// Where ports of nodes come from.
+enum Ports {
+    /// Those that nobody has.
+    Free,
+    /// The numbers above this one, which stand for them in what is only shown.
+    Shown(i64),
+}
+
+impl Ports {
+    fn next(&mut self, taken: &BTreeSet<String>) -> Option<i64> {
+        match self {
+            Self::Free => free_port(taken),
+            Self::Shown(last) => {
+                *last += 1;
+                Some(*last)
+            }
+        }
+    }
+}
+
 fn free_port(taken: &BTreeSet<String>) -> Option<i64> {
     let first = NODE_PORTS.start() + RESERVED_PORTS;
     let start = rand::rng().random_range(first..=*NODE_PORTS.end());
@@ -250,6 +284,9 @@ impl Rules for Services {
             return;
         }
         keep_given(&mut object["spec"], &old["spec"]);
+        if object["spec"]["type"] != "LoadBalancer" {
+            object["status"]["loadBalancer"] = json!({});
+        }
         sync_addresses(&mut object["spec"]);
         let holdings = Self::validate_holdings(object, old, around);
         if validate(object).is_empty() && holdings.is_empty() {
@@ -289,6 +326,19 @@ impl Rules for Services {
             errors = Self::validate_holdings(object, old, around);
         }
         errors
+    }
+
+    fn warnings(&self, object: &Value, _: Option<&Value>, sub: &str) -> Vec<String> {
+        if sub != "status" {
+            return service_spec::warnings(object);
+        }
+        let mut said = Vec::new();
+        let path = Path::new("status").child("loadBalancer").child("ingress");
+        let points = items(&object["status"]["loadBalancer"]["ingress"]);
+        for (index, point) in points.iter().enumerate() {
+            of_address(&path.index(index), text(point, "ip"), &mut said);
+        }
+        said
     }
 
     fn released(&self, object: &Value) {

@@ -1,7 +1,8 @@
 //! Volumes of pods.
 
-use super::check::{config_key, items, label, text};
+use super::check::{complaints, config_key, items, label, text};
 use crate::field::{FieldError, FieldErrors, Path};
+use crate::metadata::names;
 use serde_json::Value;
 
 /// Judges volumes and says the names that containers may mount.
@@ -85,11 +86,8 @@ fn validate_source(volume: &Value, path: &Path, errors: &mut FieldErrors) {
             keys(source, &at, errors);
         }
         "persistentVolumeClaim" => required(source, &at, "claimName", errors),
-        "nfs" => {
-            required(source, &at, "server", errors);
-            required(source, &at, "path", errors);
-        }
-        "csi" => required(source, &at, "driver", errors),
+        "nfs" => nfs(source, &at, errors),
+        "csi" => driver(source, &at, errors),
         "projected" => {
             mode(&source["defaultMode"], &at.child("defaultMode"), errors);
             for (index, part) in items(&source["sources"]).iter().enumerate() {
@@ -116,7 +114,31 @@ fn validate_source(volume: &Value, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
-fn required(source: &Value, path: &Path, name: &str, errors: &mut FieldErrors) {
+/// A folder of another machine.
+pub(super) fn nfs(source: &Value, path: &Path, errors: &mut FieldErrors) {
+    required(source, path, "server", errors);
+    required(source, path, "path", errors);
+    let given = text(source, "path");
+    if !given.starts_with('/') {
+        let why = "must be an absolute path";
+        errors.push(FieldError::invalid(&path.child("path"), &Value::from(given), why));
+    }
+}
+
+/// The name of a driver.
+pub(super) fn driver(source: &Value, path: &Path, errors: &mut FieldErrors) {
+    let (name, at) = (text(source, "driver"), path.child("driver"));
+    required(source, path, "driver", errors);
+    if name.len() > 63 {
+        errors.push(FieldError::too_long(&at, 63));
+    }
+    if !name.is_empty() {
+        let wrong = names::subdomain(&name.to_lowercase());
+        complaints(&at, &source["driver"], wrong, errors);
+    }
+}
+
+pub(super) fn required(source: &Value, path: &Path, name: &str, errors: &mut FieldErrors) {
     if text(source, name).is_empty() {
         errors.push(FieldError::required(&path.child(name), ""));
     }
@@ -129,7 +151,7 @@ fn mode(value: &Value, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
-fn host_path(source: &Value, path: &Path, errors: &mut FieldErrors) {
+pub(super) fn host_path(source: &Value, path: &Path, errors: &mut FieldErrors) {
     let given = text(source, "path");
     if given.is_empty() {
         errors.push(FieldError::required(&path.child("path"), ""));
@@ -155,7 +177,7 @@ fn host_path(source: &Value, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
-fn no_parents(given: &str, path: &Path, errors: &mut FieldErrors) {
+pub(super) fn no_parents(given: &str, path: &Path, errors: &mut FieldErrors) {
     if given.split('/').any(|part| part == "..") {
         errors.push(FieldError::invalid(
             path,

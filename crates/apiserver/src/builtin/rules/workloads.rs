@@ -7,7 +7,7 @@ use super::check::{
 };
 use super::claims;
 use super::labels::{is_empty, is_valid, matches, validate_selector};
-use super::pod_spec;
+use super::{pod_spec, warnings};
 use crate::field::{FieldError, FieldErrors, Kind, Path};
 use crate::resource::Surroundings;
 use serde_json::{Value, json};
@@ -217,6 +217,10 @@ impl Rules for Deployments {
         validate_same_selector(object, old, &mut errors);
         errors
     }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: &str) -> Vec<String> {
+        warnings::of_workload(object, old, true)
+    }
 }
 
 impl ReplicaSets {
@@ -268,6 +272,10 @@ impl Rules for ReplicaSets {
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
         let replicas = object["status"]["replicas"].as_i64().unwrap_or(0);
         vec![("status.replicas", replicas.to_string())]
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: &str) -> Vec<String> {
+        warnings::of_workload(object, old, true)
     }
 }
 
@@ -406,5 +414,31 @@ impl Rules for StatefulSets {
             ));
         }
         errors
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, sub: &str) -> Vec<String> {
+        if sub == "status" {
+            return Vec::new();
+        }
+        let mut said = warnings::of_workload(object, old, false);
+        let spec = &object["spec"];
+        for (index, claim) in items(&spec["volumeClaimTemplates"]).iter().enumerate() {
+            let mut at = Path::new("spec").child("volumeClaimTemplates").index(index);
+            if old.is_some() {
+                // The real server says it so, and only here.
+                at = at.child("Spec");
+            }
+            said.extend(warnings::of_claim_spec(&at, &claim["spec"]));
+        }
+        if spec["revisionHistoryLimit"]
+            .as_i64()
+            .is_some_and(|limit| limit < 0)
+        {
+            said.push(
+                "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"
+                    .to_owned(),
+            );
+        }
+        said
     }
 }
