@@ -1,7 +1,8 @@
 //! The committed suite: scenarios, recordings, known differences and what still fails.
 
 use crate::{
-    compare, recording,
+    compare::{self, Difference},
+    recording,
     run::Transcript,
     scenario::{self, Scenario},
 };
@@ -41,6 +42,8 @@ struct Known {
     scenarios: String,
     /// The places in a step, such as `$.body.metadata`; `*` stands for any text.
     at: String,
+    /// Where given: ours is the same text, but ends before this one.
+    from: Option<String>,
     /// Why.
     reason: String,
 }
@@ -110,7 +113,7 @@ impl Suite {
             let Some(got) = got.get(&id) else { continue };
             let failure = match expected.get(&id) {
                 Some(expected) => compare::transcripts(expected, got, |difference| {
-                    known.iter().any(|known| known.covers(&id, &difference.path))
+                    known.iter().any(|known| known.covers(&id, difference))
                 })
                 .map(|failure| failure.to_string()),
                 None => Some("  it has no recording: run `record`\n".to_owned()),
@@ -153,8 +156,15 @@ impl Suite {
 }
 
 impl Known {
-    fn covers(&self, id: &str, path: &str) -> bool {
-        matches(&self.scenarios, id) && matches(&self.at, path)
+    fn covers(&self, id: &str, difference: &Difference) -> bool {
+        let ends = |from: &String| {
+            let expected = difference.expected.as_ref().and_then(Value::as_str);
+            let shortened = expected.and_then(|text| text.split_once(from.as_str()));
+            shortened.is_some_and(|(start, _)| difference.got == Some(Value::from(start)))
+        };
+        matches(&self.scenarios, id)
+            && matches(&self.at, &difference.path)
+            && self.from.as_ref().is_none_or(ends)
     }
 }
 
@@ -227,5 +237,31 @@ mod tests {
         assert!(!matches("$.body.columns[*].x", "$.body.columns[12].xy"));
         assert!(!matches("tables/of", "tables/of-pods"));
         assert!(matches("*", ""));
+    }
+
+    #[test]
+    fn what_ends_early_is_covered_only_where_it_ends() {
+        let known: Known = serde_saphyr::from_str(
+            "{scenarios: '*', at: $.body.*message, from: \"\\n@@ \", reason: internal structs}",
+        )
+        .unwrap();
+        let covers = |path: &str, expected: &str, got: Option<&str>| {
+            let difference = Difference {
+                path: path.to_owned(),
+                expected: Some(expected.into()),
+                got: got.map(Value::from),
+            };
+            known.covers("pods/a", &difference)
+        };
+        let message = "$.body.details.causes[0].message";
+        assert!(covers(message, "immutable\n@@ -1 +1 @@", Some("immutable")));
+        assert!(!covers(message, "immutable\n@@ -1 +1 @@", Some("mutable")));
+        assert!(!covers(message, "immutable\n@@ -1 +1 @@", None));
+        assert!(!covers(message, "immutable", Some("")));
+        assert!(!covers(
+            "$.body.reason",
+            "immutable\n@@ -1 +1 @@",
+            Some("immutable")
+        ));
     }
 }
