@@ -46,6 +46,9 @@ pub enum OwnerError {
 }
 
 /// A reference to `owner` as the controller, which holds the owner's foreground deletion until the object is gone.
+///
+/// Where the admission plugin `OwnerReferencesPermissionEnforcement` is on, who writes it needs `update` on the
+/// owner's `finalizers`; say so by [`Builder::grants`](crate::controller::Builder::grants).
 pub fn controller_reference<O>(owner: &O) -> Result<OwnerReference, OwnerError>
 where
     O: Resource<DynamicType = ()>,

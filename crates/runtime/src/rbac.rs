@@ -31,8 +31,8 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// What a cache does.
-    pub const READ: [Self; 3] = [Self::Get, Self::List, Self::Watch];
+    /// What a cache does. [`Client::get_live`](crate::client::Client::get_live) needs [`Verb::Get`] beside.
+    pub const READ: [Self; 2] = [Self::List, Self::Watch];
     /// What [`Client::apply`](crate::client::Client::apply) does to objects that may have to be created.
     pub const APPLY: [Self; 2] = [Self::Create, Self::Patch];
 
@@ -158,7 +158,7 @@ mod tests {
             lines,
             [
                 "|secrets|get,patch",
-                "apps|deployments,statefulsets|get,list,watch",
+                "apps|deployments,statefulsets|list,watch",
                 "apps|deployments/status|patch",
             ]
         );

@@ -67,6 +67,8 @@ impl Inputs {
         if cluster_name.len() > LONGEST_CLUSTER_NAME {
             return Err(InputError::ClusterName(cluster_name.len()));
         }
+        // It does not block the owner's foreground deletion, in which the garbage collector would take down all that
+        // does at once, without our order.
         let owner = object.controller_owner_ref(&()).ok_or(InputError::NotStored)?;
         Ok(Self {
             names: Names::new(cluster_name),

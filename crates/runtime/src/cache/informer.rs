@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
+use kube::api::ListParams;
 use kube::core::SelectorExt;
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -409,7 +410,9 @@ impl<K: Object> Informer<K> {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &()),
             None => Api::all_with(self.client.clone(), &()),
         };
-        match api.get_opt(key.name()).await {
+        // A list, so that a cache needs no other right than those to list and to watch.
+        let alone = ListParams::default().fields(&format!("metadata.name={}", key.name()));
+        match api.list(&alone).await.map(|list| list.items.into_iter().next()) {
             Ok(Some(object)) if self.covers(&object) => self.put(object, Origin::Verified, false),
             Ok(_) => self.change(false, |store| store.missing(key, held)),
             Err(error) => {

@@ -131,8 +131,7 @@ impl<R: Reconciler, K: Object> Builder<R, K> {
     /// [`Reconciler::finalize`] is done.
     pub fn finalizer(mut self, name: &str) -> Self {
         self.parts.settings.finalizer = Some(name.to_owned());
-        let grants = self.parts.grants.on::<R::Object>([Verb::Patch]);
-        self.parts.grants = grants.on_subresource::<R::Object>("finalizers", [Verb::Update]);
+        self.parts.grants = self.parts.grants.on::<R::Object>([Verb::Patch]);
         self
     }
 

@@ -103,11 +103,7 @@ async fn a_finalizer_is_added_first_and_removed_after_the_clean_up() {
     let controller = Controller::builder("finalizer", reconciler)
         .finalizer("example.com/test")
         .build(&world.environment);
-    assert!(
-        controller
-            .grants()
-            .allows("", "configmaps/finalizers", Verb::Update)
-    );
+    assert!(controller.grants().allows("", "configmaps", Verb::Patch));
     world.start([controller]).await;
     world.create("a").await;
     log.until(r#"reconcile ["example.com/test"]"#, 1).await;
