@@ -2,7 +2,8 @@
 //!
 //! It gives the control plane that a Cluster refers to its owner reference and label, copies its endpoint to the
 //! Cluster, reports `ControlPlaneInitialized` and `ControlPlaneAvailable`, and deletes it before the Cluster goes.
-//! Reasons and messages are those of the core manager, so that nobody can tell the two apart by what they write.
+//! Reasons and messages are those of the core manager, so that nobody can tell the two apart by what they write: one
+//! recording of a life is compared with both (`cluster_api.rs` among the tests of the hosted controller).
 //! Where the core manager runs, this controller must not.
 
 mod plan;
@@ -112,14 +113,17 @@ impl Reconciler for Clusters {
         };
         let control_plane = Self::control_plane(cx, &cluster)?;
         let plan = plan(&cluster, control_plane.as_ref(), cx.clock().now());
-        let owned = control_plane.filter(|control_plane| plan::is_owned(control_plane, &cluster));
         Self::execute(cx, &cluster, plan).await?;
-        let Some(control_plane) = owned else {
+        let paused = plan::is_paused(&cluster);
+        if control_plane.is_none() && !paused {
             return Ok(Outcome::Done);
-        };
-        cx.client()
-            .delete::<HostedControlPlane>(&ObjectKey::of(&control_plane), &DeleteParams::default())
-            .await?;
+        }
+        if let Some(control_plane) = control_plane.filter(|object| !paused && !plan::is_deleted(object)) {
+            let key = ObjectKey::of(&control_plane);
+            cx.client()
+                .delete::<HostedControlPlane>(&key, &DeleteParams::default())
+                .await?;
+        }
         // Its deletion wakes us; this is for the case that we hear nothing of it.
         Ok(Outcome::RequeueAfter(std::time::Duration::from_secs(30)))
     }

@@ -1,5 +1,7 @@
 //! From what is there to what is to be written: pure.
 
+use std::collections::BTreeMap;
+
 use clusterwright_api::cluster::{ApiEndpoint, ClusterInitialization, ClusterStatus};
 use clusterwright_api::conditions::{ClusterCondition, HostedControlPlaneCondition};
 use clusterwright_api::meta::{CLUSTER_NAME_LABEL, PAUSED_ANNOTATION};
@@ -37,34 +39,18 @@ pub fn control_plane_name(cluster: &Cluster) -> Option<&str> {
     ours.then_some(reference.name.as_str())
 }
 
-/// Whether the control plane names the Cluster as an owner.
-pub fn is_owned(control_plane: &HostedControlPlane, cluster: &Cluster) -> bool {
-    owner::is_owned_by(cluster, control_plane)
-}
-
 /// What has to be written for `cluster`, whose control plane is as given, or not there.
 pub fn plan(cluster: &Cluster, control_plane: Option<&HostedControlPlane>, now: Timestamp) -> Plan {
-    let paused = is_paused(cluster);
     let mut plan = Plan {
-        status: Some(status(cluster, control_plane, paused, now)),
+        status: Some(status(cluster, control_plane, now)),
         ..Plan::default()
     };
-    let Some(control_plane) = control_plane else {
+    let Some(control_plane) = control_plane.filter(|_| !is_paused(cluster)) else {
         return plan;
     };
-    if paused
-        || cluster.metadata.deletion_timestamp.is_some()
-        || control_plane.metadata.deletion_timestamp.is_some()
-    {
-        return plan;
-    }
+    // One that is deleted too: a Cluster that goes takes the control plane that it refers to with it.
     plan.adoption = adoption(cluster, control_plane);
-    let known = cluster
-        .spec
-        .control_plane_endpoint
-        .as_ref()
-        .is_some_and(ApiEndpoint::is_complete);
-    if initialized(cluster, Some(control_plane)) && !known {
+    if !is_reached(cluster) && initialized(cluster, Some(control_plane)) && !is_deleted(control_plane) {
         plan.endpoint = control_plane
             .spec
             .control_plane_endpoint
@@ -74,13 +60,44 @@ pub fn plan(cluster: &Cluster, control_plane: Option<&HostedControlPlane>, now: 
     plan
 }
 
-fn is_paused(cluster: &Cluster) -> bool {
-    cluster.spec.paused == Some(true) || cluster.annotations().contains_key(PAUSED_ANNOTATION)
+/// Whether nothing but the pause itself may be written.
+pub fn is_paused(cluster: &Cluster) -> bool {
+    !pauses(cluster).is_empty()
+}
+
+/// What pauses the Cluster.
+fn pauses(cluster: &Cluster) -> Vec<&'static str> {
+    [
+        (
+            cluster.spec.paused == Some(true),
+            "Cluster spec.paused is set to true",
+        ),
+        (
+            cluster.annotations().contains_key(PAUSED_ANNOTATION),
+            "Cluster has the cluster.x-k8s.io/paused annotation",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(pauses, how)| pauses.then_some(how))
+    .collect()
+}
+
+/// Whether the object is to go.
+pub fn is_deleted(object: &impl ResourceExt) -> bool {
+    object.meta().deletion_timestamp.is_some()
+}
+
+fn is_reached(cluster: &Cluster) -> bool {
+    cluster
+        .spec
+        .control_plane_endpoint
+        .as_ref()
+        .is_some_and(ApiEndpoint::is_complete)
 }
 
 fn adoption(cluster: &Cluster, control_plane: &HostedControlPlane) -> Option<Adoption> {
     let labelled = control_plane.labels().get(CLUSTER_NAME_LABEL) == Some(&cluster.name_any());
-    if labelled && is_owned(control_plane, cluster) {
+    if labelled && owner::is_owned_by(cluster, control_plane) {
         return None;
     }
     let mut adopted = control_plane.clone();
@@ -102,163 +119,166 @@ fn initialized(cluster: &Cluster, control_plane: Option<&HostedControlPlane>) ->
         .status
         .as_ref()
         .and_then(|status| status.initialization.as_ref());
-    let now = control_plane
-        .and_then(|control_plane| control_plane.status.as_ref())
-        .and_then(|status| status.initialization.as_ref());
     before.and_then(|seen| seen.control_plane_initialized) == Some(true)
-        || now.and_then(|seen| seen.control_plane_initialized) == Some(true)
+        || control_plane.is_some_and(|object| !is_deleted(object) && says_initialized(object))
 }
 
-fn status(
-    cluster: &Cluster,
-    control_plane: Option<&HostedControlPlane>,
-    paused: bool,
-    now: Timestamp,
-) -> ClusterStatus {
-    let old = cluster.status.clone().unwrap_or_default();
-    let generation = cluster.metadata.generation;
+fn says_initialized(control_plane: &HostedControlPlane) -> bool {
+    let status = control_plane.status.as_ref();
+    let initialization = status.and_then(|status| status.initialization.as_ref());
+    initialization.and_then(|seen| seen.control_plane_initialized) == Some(true)
+}
+
+/// A condition to report.
+struct Report {
+    condition: ClusterCondition,
+    state: ConditionStatus,
+    reason: String,
+    message: String,
+    /// Since when, where it is somebody else's word that is passed on.
+    since: Option<Timestamp>,
+}
+
+fn say(condition: ClusterCondition, state: ConditionStatus, reason: &str, message: String) -> Report {
+    Report {
+        condition,
+        state,
+        reason: reason.to_owned(),
+        message,
+        since: None,
+    }
+}
+
+fn status(cluster: &Cluster, control_plane: Option<&HostedControlPlane>, now: Timestamp) -> ClusterStatus {
     let mut status = ClusterStatus {
-        conditions: old.conditions.clone(),
-        ..ClusterStatus::default()
+        rest: BTreeMap::new(),
+        ..cluster.status.clone().unwrap_or_default()
     };
-    let mut report = |condition: ClusterCondition, state: ConditionStatus, reason: &str, message: String| {
-        let update = ConditionUpdate::new(condition.as_str(), state, reason)
-            .message(message)
-            .observed_generation(generation);
-        conditions::set(&mut status.conditions, update, now);
-    };
-    let (state, reason) = if paused {
-        (ConditionStatus::True, "Paused")
-    } else {
-        (ConditionStatus::False, "NotPaused")
-    };
-    report(ClusterCondition::Paused, state, reason, String::new());
-    let is_initialized = initialized(cluster, control_plane);
-    let deleting = cluster.metadata.deletion_timestamp.is_some();
-    match deleting {
-        true if control_plane.is_some() => report(
-            ClusterCondition::Deleting,
-            ConditionStatus::True,
-            "WaitingForControlPlaneDeletion",
-            "HostedControlPlane is being deleted".to_owned(),
-        ),
-        true => report(
-            ClusterCondition::Deleting,
-            ConditionStatus::True,
-            "DeletionCompleted",
-            String::new(),
-        ),
-        false => report(
-            ClusterCondition::Deleting,
-            ConditionStatus::False,
-            "NotDeleting",
-            String::new(),
-        ),
+    let reports = reports(cluster, control_plane);
+    for report in reports {
+        let update = ConditionUpdate::new(report.condition.as_str(), report.state, report.reason)
+            .message(report.message)
+            .observed_generation(cluster.metadata.generation);
+        conditions::set(&mut status.conditions, update, report.since.unwrap_or(now));
     }
-    for (condition, state, reason, message) in
-        control_plane_conditions(cluster, control_plane, is_initialized)
-    {
-        report(condition, state, &reason, message);
+    if is_paused(cluster) {
+        return status;
     }
-    status.initialization = Some(ClusterInitialization {
-        infrastructure_provisioned: cluster.spec.infrastructure_ref.is_none().then_some(true).or(old
-            .initialization
-            .and_then(|seen| seen.infrastructure_provisioned)),
-        control_plane_initialized: is_initialized.then_some(true),
-    });
-    let reached = cluster
-        .spec
-        .control_plane_endpoint
-        .as_ref()
-        .is_some_and(ApiEndpoint::is_complete);
-    status.phase = Some(
-        match (deleting, reached) {
-            (true, _) => "Deleting",
-            (false, true) => "Provisioned",
-            (false, false) => "Provisioning",
-        }
-        .to_owned(),
-    );
-    status.observed_generation = generation;
+    let deleting = is_deleted(cluster);
+    let mut initialization = status.initialization.take().unwrap_or_default();
+    if cluster.spec.infrastructure_ref.is_none() && !deleting {
+        initialization.infrastructure_provisioned = Some(true);
+    }
+    if initialized(cluster, control_plane) {
+        initialization.control_plane_initialized = Some(true);
+    }
+    let provisioned = initialization.infrastructure_provisioned == Some(true) && is_reached(cluster);
+    let phase = match (deleting, provisioned) {
+        (true, _) => "Deleting",
+        (false, true) => "Provisioned",
+        (false, false) => "Provisioning",
+    };
+    status.phase = Some(phase.to_owned());
+    status.initialization = Some(initialization).filter(|seen| *seen != ClusterInitialization::default());
+    status.observed_generation = cluster.metadata.generation;
     status
 }
 
-type Report = (ClusterCondition, ConditionStatus, String, String);
+fn reports(cluster: &Cluster, control_plane: Option<&HostedControlPlane>) -> Vec<Report> {
+    use ClusterCondition::{Deleting, Paused};
+    use ConditionStatus::{False, True};
+    let pauses = pauses(cluster);
+    if !pauses.is_empty() {
+        return vec![say(Paused, True, "Paused", pauses.join(", "))];
+    }
+    let mut reports = vec![say(Paused, False, "NotPaused", String::new())];
+    reports.extend(initialized_report(cluster, control_plane));
+    reports.push(available_report(cluster, control_plane));
+    let kind = HostedControlPlane::kind(&());
+    reports.push(match (is_deleted(cluster), control_plane) {
+        (false, _) => say(Deleting, False, "NotDeleting", String::new()),
+        (true, Some(_)) => {
+            let message = format!("Waiting for {kind} to be deleted");
+            say(Deleting, True, "WaitingForControlPlaneDeletion", message)
+        }
+        (true, None) => say(
+            Deleting,
+            True,
+            "DeletionCompleted",
+            "Deletion completed".to_owned(),
+        ),
+    });
+    reports
+}
 
-fn control_plane_conditions(
-    cluster: &Cluster,
-    control_plane: Option<&HostedControlPlane>,
-    is_initialized: bool,
-) -> Vec<Report> {
-    use ClusterCondition::{ControlPlaneAvailable, ControlPlaneInitialized};
+/// Nothing where it is known already: once True, it is not looked at again.
+fn initialized_report(cluster: &Cluster, control_plane: Option<&HostedControlPlane>) -> Option<Report> {
+    use ClusterCondition::ControlPlaneInitialized;
+    use ConditionStatus::{False, True, Unknown};
+    let known = cluster.status.as_ref().and_then(|status| {
+        conditions::get(&status.conditions, ControlPlaneInitialized.as_str()).map(|known| &known.status)
+    });
+    if known.is_some_and(|status| status == True.as_str()) {
+        return None;
+    }
+    Some(match control_plane {
+        None => say(ControlPlaneInitialized, Unknown, "ObjectDoesNotExist", absent()),
+        Some(object) if says_initialized(object) => {
+            say(ControlPlaneInitialized, True, "Initialized", String::new())
+        }
+        Some(_) => {
+            let message = "Control plane not yet initialized".to_owned();
+            say(ControlPlaneInitialized, False, "NotInitialized", message)
+        }
+    })
+}
+
+fn absent() -> String {
+    format!("{} does not exist", HostedControlPlane::kind(&()))
+}
+
+/// The control plane's own word, if it has said one.
+fn available_report(cluster: &Cluster, control_plane: Option<&HostedControlPlane>) -> Report {
+    use ClusterCondition::ControlPlaneAvailable;
     use ConditionStatus::{False, True, Unknown};
     let kind = HostedControlPlane::kind(&());
-    let say =
-        |condition, state, reason: &str, message: String| (condition, state, reason.to_owned(), message);
-    let mut reports = Vec::new();
-    if is_initialized {
-        reports.push(say(ControlPlaneInitialized, True, "Initialized", String::new()));
-    } else if control_plane.is_some() {
-        let message = "Control plane not yet initialized".to_owned();
-        reports.push(say(ControlPlaneInitialized, False, "NotInitialized", message));
-    } else {
-        reports.push(say(
-            ControlPlaneInitialized,
-            Unknown,
-            "DoesNotExist",
-            format!("{kind} does not exist"),
-        ));
-    }
+    let initialized = initialized(cluster, control_plane);
     let Some(control_plane) = control_plane else {
-        let deleted = is_initialized && cluster.metadata.deletion_timestamp.is_some();
-        reports.push(match (deleted, is_initialized) {
-            (true, _) => say(
-                ControlPlaneAvailable,
-                False,
-                "Deleted",
-                format!("{kind} has been deleted"),
-            ),
-            (false, true) => {
-                let message = format!("{kind} has been deleted while the cluster still exists");
-                say(ControlPlaneAvailable, False, "Deleted", message)
+        return match (initialized, is_deleted(cluster)) {
+            (false, _) => say(ControlPlaneAvailable, False, "ObjectDoesNotExist", absent()),
+            (true, true) => {
+                let message = format!("{kind} has been deleted");
+                say(ControlPlaneAvailable, False, "ObjectDeleted", message)
             }
-            (false, false) => say(
-                ControlPlaneAvailable,
-                False,
-                "DoesNotExist",
-                format!("{kind} does not exist"),
-            ),
-        });
-        return reports;
+            (true, false) => {
+                let message = format!("{kind} has been deleted while the cluster still exists");
+                say(ControlPlaneAvailable, False, "ObjectDeleted", message)
+            }
+        };
     };
     let own = control_plane
         .status
         .as_ref()
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
-    reports.push(
-        match conditions::get(own, HostedControlPlaneCondition::Available.as_str()) {
-            Some(available) => {
-                let state = match available.status.as_str() {
-                    "True" => True,
-                    "False" => False,
-                    _ => Unknown,
-                };
-                say(
-                    ControlPlaneAvailable,
-                    state,
-                    &available.reason,
-                    available.message.clone(),
-                )
+    match conditions::get(own, HostedControlPlaneCondition::Available.as_str()) {
+        Some(said) => {
+            let state = match said.status.as_str() {
+                "True" => True,
+                "False" => False,
+                _ => Unknown,
+            };
+            Report {
+                since: Some(said.last_transition_time.0),
+                ..say(ControlPlaneAvailable, state, &said.reason, said.message.clone())
             }
-            None if is_initialized => say(ControlPlaneAvailable, True, "Available", String::new()),
-            None => {
-                let message = format!("{kind} status.initialization.controlPlaneInitialized is false");
-                say(ControlPlaneAvailable, False, "NotAvailable", message)
-            }
-        },
-    );
-    reports
+        }
+        None if initialized => say(ControlPlaneAvailable, True, "Available", String::new()),
+        None => {
+            let message = format!("{kind} status.initialization.controlPlaneInitialized is false");
+            say(ControlPlaneAvailable, False, "NotAvailable", message)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -349,7 +369,7 @@ mod tests {
             said(&none, "ControlPlaneAvailable"),
             (
                 "False".into(),
-                "DoesNotExist".into(),
+                "ObjectDoesNotExist".into(),
                 "HostedControlPlane does not exist".into()
             )
         );
@@ -360,23 +380,77 @@ mod tests {
             "HostedControlPlane status.initialization.controlPlaneInitialized is false"
         );
         let mirrored = json!({"status": {"conditions": [{"type": "Available", "status": "False", "reason": "Why",
-            "message": "because", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+            "message": "because", "lastTransitionTime": "2025-01-01T00:00:00Z"}]}});
         let mirrored = plan(&cluster(&json!({})), Some(&control_plane(&mirrored)), at());
         assert_eq!(
             said(&mirrored, "ControlPlaneAvailable"),
             ("False".into(), "Why".into(), "because".into())
         );
+        let conditions = &mirrored.status.as_ref().unwrap().conditions;
+        let available = conditions::get(conditions, "ControlPlaneAvailable").unwrap();
+        assert_eq!(
+            available.last_transition_time.0.to_string(),
+            "2025-01-01T00:00:00Z"
+        );
     }
 
     #[test]
-    fn a_paused_cluster_is_only_reported() {
-        let plan = plan(
-            &cluster(&json!({"spec": {"paused": true}})),
-            Some(&control_plane(&json!({}))),
-            at(),
-        );
+    fn a_paused_cluster_is_only_said_to_be_paused() {
+        let paused = cluster(&json!({
+            "metadata": {"annotations": {PAUSED_ANNOTATION: ""}},
+            "spec": {"paused": true},
+        }));
+        let plan = plan(&paused, Some(&control_plane(&json!({}))), at());
         assert!(plan.adoption.is_none());
-        assert_eq!(said(&plan, "Paused").0, "True");
+        assert_eq!(
+            said(&plan, "Paused"),
+            (
+                "True".into(),
+                "Paused".into(),
+                "Cluster spec.paused is set to true, Cluster has the cluster.x-k8s.io/paused annotation"
+                    .into()
+            )
+        );
+        assert_eq!(plan.status.unwrap().conditions.len(), 1);
+    }
+
+    #[test]
+    fn a_deleted_cluster_still_takes_its_control_plane_over() {
+        let deleted = cluster(&json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+        let going = plan(&deleted, Some(&control_plane(&json!({}))), at());
+        assert!(going.adoption.is_some());
+        assert_eq!(said(&going, "Deleting").1, "WaitingForControlPlaneDeletion");
+        assert_eq!(going.status.unwrap().initialization, None);
+        let gone = plan(&deleted, None, at());
+        assert_eq!(said(&gone, "Deleting").1, "DeletionCompleted");
+        assert_eq!(said(&gone, "ControlPlaneAvailable").1, "ObjectDoesNotExist");
+    }
+
+    #[test]
+    fn a_control_plane_that_goes_initializes_nothing() {
+        let ready = json!({
+            "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"controlPlaneEndpoint": {"host": "10.0.0.1", "port": 6443}},
+            "status": {"initialization": {"controlPlaneInitialized": true}},
+        });
+        let plan = plan(&cluster(&json!({})), Some(&control_plane(&ready)), at());
+        assert!(plan.endpoint.is_none());
+        let initialization = plan.status.unwrap().initialization.unwrap();
+        assert_eq!(initialization.control_plane_initialized, None);
+    }
+
+    #[test]
+    fn what_was_initialized_and_has_gone_is_missed() {
+        let initialized = json!({"status": {"initialization": {"controlPlaneInitialized": true}}});
+        let plan = plan(&cluster(&initialized), None, at());
+        assert_eq!(
+            said(&plan, "ControlPlaneAvailable"),
+            (
+                "False".into(),
+                "ObjectDeleted".into(),
+                "HostedControlPlane has been deleted while the cluster still exists".into()
+            )
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use clusterwright_api::{Cluster, HostedControlPlane};
 use clusterwright_clock::Clock;
 use clusterwright_runtime::cache::{Cache, CacheOptions};
 use clusterwright_runtime::client::Client as Cached;
-use clusterwright_runtime::controller::Environment;
+use clusterwright_runtime::controller::{Controller, Environment};
 use clusterwright_runtime::events::Recorder;
 use clusterwright_runtime::leader::{LeaderElection, identity};
 use clusterwright_runtime::manager::{Manager, Options};
@@ -260,6 +260,20 @@ pub async fn run(
     leader_election: Option<LeaderElection>,
     shutdown: CancellationToken,
 ) {
+    let hosted = |client: &Cached, environment: &Environment| {
+        clusterwright_hosted::controller(client).build(environment)
+    };
+    run_with(client, clock, leader_election, shutdown, hosted).await;
+}
+
+/// A manager with this controller, until the token is cancelled.
+pub async fn run_with(
+    client: Client,
+    clock: Clock,
+    leader_election: Option<LeaderElection>,
+    shutdown: CancellationToken,
+    build: impl FnOnce(&Cached, &Environment) -> Controller,
+) {
     let options = Options {
         clock,
         leader_election,
@@ -275,7 +289,7 @@ pub async fn run(
         metrics: manager.metrics().clone(),
         recorder,
     };
-    let controller = clusterwright_hosted::controller(&client).build(&environment);
+    let controller = build(&client, &environment);
     manager.add(cache.runnable()).unwrap();
     manager.add(events).unwrap();
     manager.add(controller).unwrap();
