@@ -20,10 +20,14 @@ use clusterwright_apiserver::ApiServer;
 use clusterwright_clock::Clock;
 use clusterwright_testkit::{ClusterApi, ControlPlane, require, tools};
 use common::harness::{Bench, NAME, connect, run_with};
-use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+
+/// What `up` applies, and what the documentation starts from.
+const EXAMPLE: &str = include_str!("../../../../examples/hosted-control-plane.yaml");
 
 /// Keeps the Cluster for a last look at it.
 const HOLD: &str = "example.com/hold";
@@ -242,6 +246,8 @@ async fn the_core_manager_brings_a_cluster_up_and_takes_it_down() {
     let control_plane = tokio::task::spawn_blocking(start).await.unwrap();
     let client = connect(&control_plane.kubeconfig()).await;
     let mut bench = Bench::new(client, Clock::system(), Duration::from_millis(100)).await;
+    // Under the published CRD, since that was there first.
+    the_example_is_accepted(&bench.client, true).await;
     let mut life = Life::under(&mut bench).live().await;
     let [said, meant] = SLIP;
     assert!(life.seen.contains(said), "mended: compare without it");
@@ -273,4 +279,65 @@ async fn our_controller_does_what_the_core_manager_does() {
     );
     bench.spawn(ours);
     Life::under(&mut bench).live().await.compare();
+}
+
+/// Applies a document with unknown fields refused; what is stored.
+async fn apply(client: &Client, document: &Value, dry_run: bool) -> kube::Result<Value> {
+    let object: DynamicObject = serde_json::from_value(document.clone()).unwrap();
+    let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = match object.namespace() {
+        Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let params = PatchParams {
+        dry_run,
+        ..PatchParams::apply("example").validation_strict()
+    };
+    let stored = api
+        .patch(&object.name_any(), &params, &Patch::Apply(document))
+        .await?;
+    Ok(serde_json::to_value(stored).unwrap())
+}
+
+/// Every document of the example is taken and kept whole.
+async fn the_example_is_accepted(client: &Client, dry_run: bool) {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(EXAMPLE).unwrap();
+    assert_eq!(documents.len(), 2);
+    for mut document in documents {
+        let stored = apply(client, &document, dry_run).await.unwrap();
+        let mut with_all = stored.clone();
+        json_patch::merge(&mut with_all, &document);
+        assert_eq!(stored, with_all, "something of it was dropped");
+        if document["kind"] == "HostedControlPlane" {
+            document["spec"]["replica"] = json!(3);
+            let told = apply(client, &document, dry_run).await.unwrap_err().to_string();
+            assert!(told.contains("replica"), "{told}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_example_is_accepted_under_our_own_crd() {
+    let bench = Bench::new(ApiServer::new().client(), Clock::system(), Duration::from_secs(1)).await;
+    the_example_is_accepted(&bench.client, false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_example_is_accepted_under_the_published_crd() {
+    let folder = require!(tools::find("cluster-api-crds"));
+    let text = std::fs::read_to_string(folder.join("cluster.x-k8s.io_clusters.yaml")).unwrap();
+    let published: Value = serde_saphyr::from_str(&text).unwrap();
+    let client = ApiServer::new().client();
+    apply(&client, &published, false).await.unwrap();
+    let bench = Bench::new(client, Clock::system(), Duration::from_secs(1)).await;
+    the_example_is_accepted(&bench.client, false).await;
+    // It is the published one that was asked: ours keeps what it does not know.
+    let mut cluster: Value = serde_saphyr::from_multiple(EXAMPLE).unwrap().swap_remove(0);
+    cluster["spec"]["controlPlaneReference"] = json!({});
+    let told = apply(&bench.client, &cluster, false)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(told.contains("controlPlaneReference"), "{told}");
 }
