@@ -5,6 +5,11 @@
 //! and `go_*`. Two families are this crate's own: `controller_reconciliations_total{controller,result}` and
 //! `controller_reconciliation_duration_seconds{controller}`. Every label set that is known at the start is there
 //! from the start with the value zero, so that `rate()` sees the first event.
+//!
+//! What would stay zero for ever is left out: the client neither limits its rate (the queue does) nor retries (the
+//! queue does), so there is no `rest_client_rate_limiter_duration_seconds` and no `rest_client_request_retries_total`;
+//! it resolves names inside the connector, which does not tell for how long; and there are no webhooks and no watched
+//! certificates, so no `controller_runtime_webhook_*`, `controller_runtime_conversion_webhook_*` and `certwatcher_*`.
 
 mod client;
 mod controller;

@@ -16,6 +16,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use crate::queue::priority;
+
 /// How many priorities get a series of their own. Priorities come from a program's code, but a map function may
 /// compute them, and a family without bound fills a Prometheus.
 const MAX_PRIORITIES: usize = 25;
@@ -106,7 +108,9 @@ impl QueueFamilies {
             retries: self.retries.get_or_create_owned(&labels),
             running: self.running.of(labels),
         }));
-        queue.depth_changed(0, 0);
+        for priority in [priority::DELETION, priority::NORMAL, priority::INITIAL] {
+            queue.depth_changed(priority, 0);
+        }
         queue
     }
 }
