@@ -5,6 +5,8 @@
 //! `tokio::time::pause` it stands still and moves with `tokio::time::advance`, so that a paused test is paused
 //! whole; otherwise it runs as the machine's monotonic clock does, untouched by steps of the wall clock.
 
+#![deny(missing_docs)]
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 

@@ -12,8 +12,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 /// A regular expression that is part of this program.
 fn regex(pattern: &str) -> Regex {
-    // A mistake in it shows in the first test.
-    #[allow(clippy::expect_used)]
+    #[allow(clippy::expect_used, reason = "a mistake in it shows in the first test")]
     Regex::new(pattern).expect("a valid pattern")
 }
 
