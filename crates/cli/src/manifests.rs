@@ -15,7 +15,7 @@ pub struct Args {
     /// Print the custom resource definitions only
     #[arg(long, conflicts_with = "output_dir")]
     crds: bool,
-    /// Write install.yaml and crds/ into this folder instead of printing
+    /// Write install.yaml, crds/ and cluster-api/ into this folder instead of printing
     #[arg(long, value_name = "FOLDER")]
     output_dir: Option<PathBuf>,
 }
@@ -86,10 +86,15 @@ fn write(folder: &Path, options: &Options) -> Result<()> {
             std::slice::from_ref(&definition),
         )?;
     }
-    // Not installed with the rest: it is Cluster API's, and `up` brings it where Cluster API is not.
+    // Not among ours, lest somebody applies it over Cluster API's: `up` brings it where Cluster API is not.
     let cluster =
         clusterwright_api::manifest(&clusterwright_api::cluster_crd()).context("failed to encode Cluster")?;
     let name = cluster["metadata"]["name"].as_str().unwrap_or_default();
-    put(crds.join(format!("{name}.yaml")), std::slice::from_ref(&cluster))?;
+    let theirs = folder.join("cluster-api");
+    fs::create_dir_all(&theirs).with_context(|| format!("failed to make {}", theirs.display()))?;
+    put(
+        theirs.join(format!("{name}.yaml")),
+        std::slice::from_ref(&cluster),
+    )?;
     put(folder.join("install.yaml"), &all(options)?)
 }
