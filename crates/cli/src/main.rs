@@ -5,6 +5,7 @@ mod install;
 mod manager;
 mod manifests;
 mod operators;
+mod signals;
 mod up;
 
 use clap::{Parser, Subcommand};

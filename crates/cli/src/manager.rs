@@ -2,15 +2,18 @@
 
 use crate::connect::{self, ClusterArgs};
 use crate::operators;
+use crate::signals::Signals;
 use anyhow::{Context, Result, bail};
-use clusterwright_api::HostedControlPlane;
+use clusterwright_api::{Cluster, HostedControlPlane};
 use clusterwright_clock::Clock;
 use clusterwright_runtime::config::ManagerArgs;
 use clusterwright_runtime::health::Health;
 use clusterwright_runtime::leader;
 use clusterwright_runtime::manager::{HttpServer, Manager, Options};
 use clusterwright_runtime::metrics::Metrics;
+use clusterwright_runtime::object::Object;
 use clusterwright_runtime::telemetry::LogArgs;
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource};
 use tokio_util::sync::CancellationToken;
@@ -77,54 +80,48 @@ pub async fn run(args: Args) -> Result<()> {
     operators::add(&mut manager, &leader::identity(), &options)?;
 
     let shutdown = CancellationToken::new();
-    tokio::spawn(stop_on_signal(shutdown.clone()));
+    tokio::spawn(stop_on(Signals::listen()?, shutdown.clone()));
     manager.run(shutdown).await.context("the manager ended")
 }
 
-/// Cancels on the first SIGTERM or Ctrl-C; a second one ends the process at once.
-async fn stop_on_signal(shutdown: CancellationToken) {
-    signal().await;
+/// Cancels on the first signal; a second one ends the process at once.
+async fn stop_on(mut signals: Signals, shutdown: CancellationToken) {
+    signals.recv().await;
     tracing::info!("shutting down");
     shutdown.cancel();
-    signal().await;
+    signals.recv().await;
     std::process::exit(130);
-}
-
-/// Waits for SIGTERM or Ctrl-C.
-pub async fn signal() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    // Without handlers the signal ends the process, which is what was asked for.
-    let _ = interrupt.await;
 }
 
 /// Says what is missing or forbidden before anything starts, rather than in the log of an informer.
 async fn preflight(client: &Client, namespace: Option<&str>) -> Result<()> {
-    let api: Api<HostedControlPlane> = match namespace {
+    let ours = "install the custom resources first, with `clusterwright install` or `kubectl apply -f \
+                deploy/install.yaml`";
+    let theirs = "install Cluster API's core provider first, with `clusterctl init`";
+    served::<HostedControlPlane>(client, namespace, ours).await?;
+    served::<Cluster>(client, namespace, theirs).await
+}
+
+/// Whether a kind is there and may be listed.
+async fn served<K: Object + Resource<Scope = NamespaceResourceScope>>(
+    client: &Client,
+    namespace: Option<&str>,
+    way_out: &str,
+) -> Result<()> {
+    let api: Api<K> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
+    let (kind, version) = (K::plural(&()), K::api_version(&()));
     match api.list(&ListParams::default().limit(1)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => bail!(
-            "the cluster has no {}: install the custom resources first, with `clusterwright install` or \
-             `kubectl apply -f deploy/install.yaml`",
-            HostedControlPlane::plural(&())
-        ),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            bail!("the cluster has no {kind} in {version}: {way_out}")
+        }
         Err(kube::Error::Api(status)) if status.code == 403 => bail!(
             "the cluster does not allow what the controllers need: {}; deploy/install.yaml has the roles",
             status.message
         ),
-        Err(error) => Err(error).context("failed to list the hosted control planes"),
+        Err(error) => Err(error).with_context(|| format!("failed to list {kind}")),
     }
 }

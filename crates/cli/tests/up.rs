@@ -7,22 +7,16 @@
     reason = "tests fail by panicking"
 )]
 
+mod common;
+
+use common::Running;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 fn clusterwright(args: &[&str]) -> Output {
-    run(Command::new(env!("CARGO_BIN_EXE_clusterwright")).args(args))
-}
-
-fn run(command: &mut Command) -> Output {
-    command
-        .env_remove("KUBECONFIG")
-        .env_remove("LOG_LEVEL")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+    common::clusterwright(args).output().unwrap()
 }
 
 /// Applies these texts, each a file, and expects that it is refused; gives what is said.
@@ -51,9 +45,10 @@ fn refused(texts: &[&str], more: &[&str]) -> String {
 #[test]
 fn the_example_becomes_ready_and_nothing_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let output = run(Command::new(env!("CARGO_BIN_EXE_clusterwright"))
-        .args(["up", "--once", "--timeout", "60s"])
-        .env("TMPDIR", folder.path()));
+    let output = common::clusterwright(&["up", "--once", "--timeout", "60s"])
+        .env("TMPDIR", folder.path())
+        .output()
+        .unwrap();
     let (said, told) = (
         String::from_utf8(output.stdout).unwrap(),
         String::from_utf8(output.stderr).unwrap(),
@@ -69,6 +64,33 @@ fn the_example_becomes_ready_and_nothing_is_left_behind() {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_signal_ends_it_at_any_time_and_nothing_is_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |args: &[&str]| {
+        let mut command = common::clusterwright(args);
+        command.env("TMPDIR", folder.path());
+        Running::start(command)
+    };
+    let empty = || std::fs::read_dir(folder.path()).unwrap().count() == 0;
+    for name in ["INT", "TERM", "HUP"] {
+        // As soon as there is something to leave behind.
+        let mut up = start(&["up", "--once"]);
+        up.line("export KUBECONFIG=");
+        up.signal(name);
+        let (status, said) = up.end();
+        assert_eq!(status.code(), Some(130), "{name}: {said}");
+        assert!(empty(), "{name}");
+    }
+    // When all is ready, an end is what was asked for.
+    let mut up = start(&["up"]);
+    up.line("All was ready");
+    up.signal("INT");
+    let (status, said) = up.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(empty());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, ValidationDirective};
 use kube::core::GroupVersionKind;
 use kube::discovery::{self, ApiCapabilities, ApiResource, Scope};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Read;
@@ -219,7 +219,8 @@ fn sort_of(value: &Value) -> &'static str {
     }
 }
 
-/// The v1beta2 form of a v1beta1 Cluster: references name the API group instead of a version, and no namespace.
+/// The v1beta2 form of a v1beta1 Cluster: references name the API group instead of a version, and no namespace, and the
+/// class of a topology is a reference.
 fn newer_cluster(old: &Value) -> Result<String> {
     let mut new = old.clone();
     new["apiVersion"] = Value::from("cluster.x-k8s.io/v1beta2");
@@ -234,11 +235,22 @@ fn newer_cluster(old: &Value) -> Result<String> {
             }
             fields.retain(|field, _| ["apiGroup", "kind", "name"].contains(&field.as_str()));
         }
+        if let Some(Value::Object(topology)) = spec.get_mut("topology")
+            && let Some(class) = topology.remove("class")
+        {
+            let mut reference = Map::from_iter([("name".to_owned(), class)]);
+            reference.extend(
+                topology
+                    .remove("classNamespace")
+                    .map(|it| ("namespace".to_owned(), it)),
+            );
+            topology.insert("classRef".to_owned(), reference.into());
+        }
     }
     let form = serde_saphyr::to_string(&new).context("failed to print the v1beta2 form")?;
     Ok(format!(
         "cluster.x-k8s.io/v1beta1 is not served; write this Cluster as v1beta2, where references have apiGroup, kind \
-         and name:\n\n{}\n",
+         and name, and a topology has a classRef:\n\n{}\n",
         indent(form.trim_end())
     ))
 }
@@ -421,5 +433,14 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         assert!(!error.contains("namespace: x"), "{error}");
+
+        let old = "apiVersion: cluster.x-k8s.io/v1beta1\nkind: Cluster\nmetadata: {name: c}\nspec:\n  topology: {class: \
+                   small, classNamespace: shared, version: v1.33.0}\n";
+        let error = read_text("old.yaml", old).unwrap_err().to_string();
+        let new = error.split_once("\n\n").unwrap().1;
+        let new: Value = serde_saphyr::from_str(new).unwrap();
+        let topology =
+            serde_json::json!({"classRef": {"name": "small", "namespace": "shared"}, "version": "v1.33.0"});
+        assert_eq!(new["spec"]["topology"], topology);
     }
 }

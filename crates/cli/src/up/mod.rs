@@ -7,20 +7,24 @@ mod readiness;
 mod screen;
 mod tree;
 
-use crate::{manager as signals, operators};
+use crate::operators;
+use crate::signals::Signals;
 use anyhow::{Context, Result};
-use clusterwright_apiserver::ApiServer;
 use clusterwright_apiserver::companions::{Companions, Stages};
+use clusterwright_apiserver::{ApiServer, Serving};
 use clusterwright_runtime::config::parse_duration;
 use clusterwright_runtime::manager::{Manager, Options};
 use clusterwright_runtime::telemetry::LogArgs;
 use manifests::Manifest;
 use objects::Objects;
+use parking_lot::Mutex;
 use screen::Screen;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tree::Row;
@@ -81,21 +85,89 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     if let Some(path) = &args.log_file {
         log_to(path, &args.logs)?;
     }
-    prepare::rehearse(&wanted, args.force).await?;
+    let interrupted = CancellationToken::new();
+    let home = Arc::new(Home::default());
+    tokio::spawn(stop_on(Signals::listen()?, interrupted.clone(), home.clone()));
+    let Some(ready) = interrupted
+        .run_until_cancelled(prepare(&args, &wanted, &home))
+        .await
+    else {
+        home.remove()?;
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    let ended = match ready {
+        Ok((server, serving)) => {
+            let ended = work(&args, &server, &wanted, start, &interrupted).await;
+            serving.stop().await;
+            ended
+        }
+        Err(error) => Err(error),
+    };
+    home.remove()?;
+    ended
+}
 
+/// Cancels on the first signal. A second one does not wait for anything but the kubeconfig to be gone.
+async fn stop_on(mut signals: Signals, interrupted: CancellationToken, home: Arc<Home>) {
+    signals.recv().await;
+    interrupted.cancel();
+    signals.recv().await;
+    // The process ends in any case; what cannot be removed stays in the folder for temporary files.
+    let _ = home.remove();
+    std::process::exit(i32::from(INTERRUPTED));
+}
+
+/// The folder of the kubeconfig, which may have to go at any moment.
+#[derive(Default)]
+struct Home(Mutex<Option<TempDir>>);
+
+impl Home {
+    /// Makes it, with the kubeconfig in it.
+    fn make(&self, kubeconfig: &str) -> Result<PathBuf> {
+        let mut home = self.0.lock();
+        let folder = tempfile::Builder::new()
+            .prefix("clusterwright-")
+            .tempdir()
+            .context("failed to make a folder for the kubeconfig")?;
+        let path = folder.path().join("kubeconfig");
+        *home = Some(folder);
+        write_private(&path, kubeconfig)?;
+        Ok(path)
+    }
+
+    fn remove(&self) -> Result<()> {
+        let home = self.0.lock().take();
+        home.map_or(Ok(()), TempDir::close)
+            .context("failed to remove the kubeconfig's folder")
+    }
+}
+
+/// A server that has the custom resources and the manifests, and a kubeconfig for it, which is told of.
+async fn prepare(args: &Args, wanted: &[Manifest], home: &Home) -> Result<(ApiServer, Serving)> {
+    prepare::rehearse(wanted, args.force).await?;
     let server = ApiServer::new();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let serving = server.serve(address).await.with_context(|| {
         format!("failed to listen on {address}: choose another --port, or leave it out for one that is free")
     })?;
-    let home = tempfile::Builder::new()
-        .prefix("clusterwright-")
-        .tempdir()
-        .context("failed to make a folder for the kubeconfig")?;
-    let kubeconfig = home.path().join("kubeconfig");
-    write_private(&kubeconfig, &serving.kubeconfig()?)?;
+    let kubeconfig = home.make(&serving.kubeconfig()?)?;
+    prepare::prepare(server.client(), wanted, args.force).await?;
+    println!("export KUBECONFIG={}", kubeconfig.display());
+    println!(
+        "# in another terminal: kubectl get hcp,pods -w   kubectl describe cluster   kubectl get secrets"
+    );
+    println!("# pods, volumes and load balancers are simulated: they become ready, but nothing runs in them");
+    Ok((server, serving))
+}
 
-    prepare::prepare(server.client(), &wanted, args.force).await?;
+/// Runs the controllers and shows the tree until it is time to end.
+async fn work(
+    args: &Args,
+    server: &ApiServer,
+    wanted: &[Manifest],
+    start: Instant,
+    interrupted: &CancellationToken,
+) -> Result<ExitCode> {
     let shutdown = CancellationToken::new();
     let companions = Companions::new(server.client(), server.clock())
         .garbage_collection(true)
@@ -120,64 +192,48 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     )?;
     let mut running = tokio::spawn(manager.run(shutdown.clone()));
 
-    println!("export KUBECONFIG={}", kubeconfig.display());
-    println!(
-        "# in another terminal: kubectl get hcp,pods -w   kubectl describe cluster   kubectl get secrets"
-    );
-    println!("# pods, volumes and load balancers are simulated: they become ready, but nothing runs in them");
-    let watching = watch(&server, &wanted, &args, start);
     let ended = tokio::select! {
-        ended = watching => ended,
+        ended = watch(server, wanted, args, start, interrupted) => ended,
         ended = &mut running => Err(match ended {
             Ok(Ok(())) => anyhow::anyhow!("the controllers ended by themselves"),
             Ok(Err(error)) => anyhow::Error::from(error).context("the controllers ended"),
             Err(error) => anyhow::Error::from(error).context("the controllers crashed"),
         }),
     };
-    // A second Ctrl-C does not wait for anything but the kubeconfig to be gone.
-    tokio::spawn({
-        let home = home.path().to_owned();
-        async move {
-            signals::signal().await;
-            // The process ends in any case; what cannot be removed stays in the folder for temporary files.
-            let _ = std::fs::remove_dir_all(home);
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-    });
     shutdown.cancel();
     if !running.is_finished() {
         // Both end by themselves now; what does not within the grace is dropped with the process.
         let _ = tokio::time::timeout(GRACE, running).await;
     }
     let _ = tokio::time::timeout(GRACE, companions).await;
-    serving.stop().await;
-    home.close().context("failed to remove the kubeconfig's folder")?;
     ended
 }
 
 /// Shows the tree until it is time to end.
-async fn watch(server: &ApiServer, wanted: &[Manifest], args: &Args, start: Instant) -> Result<ExitCode> {
+async fn watch(
+    server: &ApiServer,
+    wanted: &[Manifest],
+    args: &Args,
+    start: Instant,
+    interrupted: &CancellationToken,
+) -> Result<ExitCode> {
     let objects = Objects::new(server.client(), wanted).await?;
     let roots = Objects::roots(wanted);
     let mut screen = Screen::stdout();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let interrupted = signals::signal();
-    tokio::pin!(interrupted);
     let mut ready_after = None;
     loop {
-        tokio::select! {
-            () = &mut interrupted => {
-                let early = args.once && ready_after.is_none();
-                return Ok(if early { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS });
-            }
-            _ = ticks.tick() => {}
+        if interrupted.run_until_cancelled(ticks.tick()).await.is_none() {
+            let early = args.once && ready_after.is_none();
+            return Ok(if early {
+                ExitCode::from(INTERRUPTED)
+            } else {
+                ExitCode::SUCCESS
+            });
         }
         let rows = tree::rows(&roots, &objects.list().await?, server.clock().now());
-        let there = roots
-            .iter()
-            .all(|(kind, _, name)| rows.iter().any(|row| row.name == format!("{kind}/{name}")));
-        let ready = there && rows.iter().all(|row| row.state.is_done());
+        let ready = rows.iter().all(|row| row.state.is_done());
         if ready && ready_after.is_none() {
             ready_after = Some(start.elapsed());
         }
@@ -248,6 +304,7 @@ mod tests {
     #[test]
     fn a_report_names_what_waits_and_why() {
         let row = |name: &str, state: State| Row {
+            uid: String::new(),
             branch: String::new(),
             name: name.to_owned(),
             namespace: String::new(),

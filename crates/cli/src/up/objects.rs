@@ -1,6 +1,7 @@
 //! The objects that the tree is made of: those that were applied and what comes of them.
 
 use super::manifests::Manifest;
+use super::tree::Root;
 use anyhow::{Context, Result};
 use clusterwright_api::{Cluster, HostedControlPlane};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
@@ -48,14 +49,13 @@ impl Objects {
         Ok(Self { client, kinds })
     }
 
-    /// Kind, namespace and name of what was applied.
-    pub fn roots(manifests: &[Manifest]) -> Vec<(String, String, String)> {
-        let root = |manifest: &Manifest| {
-            (
-                manifest.kind().to_owned(),
-                manifest.namespace().to_owned(),
-                manifest.name().to_owned(),
-            )
+    /// What was applied.
+    pub fn roots(manifests: &[Manifest]) -> Vec<Root> {
+        let root = |manifest: &Manifest| Root {
+            group: manifest.gvk().group,
+            kind: manifest.kind().to_owned(),
+            namespace: manifest.namespace().to_owned(),
+            name: manifest.name().to_owned(),
         };
         manifests.iter().map(root).collect()
     }
@@ -72,6 +72,7 @@ impl Objects {
             for object in list {
                 let mut object = serde_json::to_value(object).context("failed to read an object")?;
                 // The items of a list do not say what they are.
+                object["apiVersion"] = Value::from(kind.api_version.as_str());
                 object["kind"] = Value::from(kind.kind.as_str());
                 objects.push(object);
             }

@@ -23,12 +23,18 @@ impl State {
 }
 
 /// The condition that says that a kind has reached its end; others have `Ready` or `Available`, or none.
-fn decisive(kind: &str) -> Option<&'static str> {
-    match kind {
-        "Cluster" => Some("ControlPlaneAvailable"),
-        "HostedControlPlane" => Some("Available"),
+fn decisive(group: &str, kind: &str) -> Option<&'static str> {
+    match (group, kind) {
+        ("cluster.x-k8s.io", "Cluster") => Some("ControlPlaneAvailable"),
+        ("controlplane.cluster.x-k8s.io", "HostedControlPlane") => Some("Available"),
         _ => None,
     }
+}
+
+/// The group of an object's API version; empty for the core group.
+pub fn group(object: &Value) -> &str {
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// Judges by the conditions of the object's present generation.
@@ -37,7 +43,7 @@ pub fn state(object: &Value) -> State {
         return State::Deleting;
     }
     let kind = object["kind"].as_str().unwrap_or_default();
-    if let Some(wanted) = decisive(kind) {
+    if let Some(wanted) = decisive(group(object), kind) {
         return match condition(object, wanted) {
             Some(found) => judge(object, found),
             None => State::Waiting(format!("{wanted} is not reported yet")),
@@ -45,6 +51,10 @@ pub fn state(object: &Value) -> State {
     }
     if kind == "StatefulSet" {
         return replicas(object);
+    }
+    // A pod that has done its work is never ready again.
+    if kind == "Pod" && object["status"]["phase"] == "Succeeded" {
+        return State::Ready;
     }
     let found: Vec<&Value> = ["Ready", "Available"]
         .iter()
@@ -119,7 +129,8 @@ mod tests {
     fn a_condition_counts_only_at_the_current_generation() {
         let at = |observed: i64| {
             state(
-                &json!({"kind": "HostedControlPlane", "metadata": {"generation": 2}, "status": {"conditions": [
+                &json!({"apiVersion": "controlplane.cluster.x-k8s.io/v1alpha1", "kind": "HostedControlPlane",
+                "metadata": {"generation": 2}, "status": {"conditions": [
                 {"type": "Available", "status": "True", "observedGeneration": observed}]}}),
             )
         };
@@ -133,7 +144,17 @@ mod tests {
             {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "etcd\nmore"}]}});
         assert_eq!(state(&pod), State::Waiting("ContainersNotReady: etcd".into()));
         assert!(!state(&json!({"kind": "Pod"})).is_done());
-        assert!(!state(&json!({"kind": "Cluster", "status": {}})).is_done());
+        let cluster =
+            |group: &str| json!({"apiVersion": format!("{group}/v1"), "kind": "Cluster", "status": {}});
+        assert!(!state(&cluster("cluster.x-k8s.io")).is_done());
+        assert_eq!(state(&cluster("postgresql.cnpg.io")), State::There);
+    }
+
+    #[test]
+    fn a_pod_that_has_done_its_work_is_done() {
+        let pod = json!({"kind": "Pod", "status": {"phase": "Succeeded", "conditions": [
+            {"type": "Ready", "status": "False", "reason": "PodCompleted"}]}});
+        assert_eq!(state(&pod), State::Ready);
     }
 
     #[test]

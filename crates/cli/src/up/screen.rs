@@ -2,15 +2,19 @@
 
 use super::readiness::State;
 use super::tree::Row;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
+
+/// The last line about each object, by what tells it from others and from one of its name before it; with how the
+/// object is called.
+type Said = BTreeMap<String, (String, String)>;
 
 /// Where the tree is shown.
 pub enum Screen {
     /// A terminal, on which the last picture had so many lines.
     Terminal { drawn: usize, colour: bool },
-    /// A file or pipe; what was last said of each object.
-    Lines { said: HashMap<String, String> },
+    /// A file or pipe; what was last said, of each object and below them.
+    Lines { said: Said, footer: String },
 }
 
 impl Screen {
@@ -22,7 +26,10 @@ impl Screen {
                 colour: std::env::var_os("NO_COLOR").is_none(),
             }
         } else {
-            Self::Lines { said: HashMap::new() }
+            Self::Lines {
+                said: Said::new(),
+                footer: String::new(),
+            }
         }
     }
 
@@ -45,14 +52,12 @@ impl Screen {
                     writeln!(out, "{line}")?;
                 }
             }
-            Self::Lines { said } => {
-                for (name, line) in changes(rows, said) {
+            Self::Lines { said, footer: below } => {
+                for line in changes(rows, said) {
                     writeln!(out, "{line}")?;
-                    said.insert(name, line);
                 }
-                if !footer.is_empty()
-                    && said.insert("footer".to_owned(), footer.to_owned()).as_deref() != Some(footer)
-                {
+                if !footer.is_empty() && below != footer {
+                    footer.clone_into(below);
                     writeln!(out, "{footer}")?;
                 }
             }
@@ -129,23 +134,34 @@ fn picture(rows: &[Row], width: usize, height: usize, colour: bool) -> Vec<Strin
     lines
 }
 
-/// The lines for what changed since it was last said, with what was deleted.
-fn changes(rows: &[Row], said: &HashMap<String, String>) -> Vec<(String, String)> {
-    let line = |row: &Row| {
-        let (mark, _) = mark(&row.state);
-        let place = if row.namespace.is_empty() {
-            String::new()
-        } else {
-            format!(" -n {}", row.namespace)
-        };
-        format!("{mark} {}{place}  {}", row.name, message(row))
-            .trim_end()
-            .to_owned()
+/// The lines for what changed since it was last said, first for what was deleted; remembers them as said.
+fn changes(rows: &[Row], said: &mut Said) -> Vec<String> {
+    let called = |row: &Row| match row.namespace.as_str() {
+        "" => row.name.clone(),
+        namespace => format!("{} -n {namespace}", row.name),
     };
-    rows.iter()
-        .map(|row| (format!("{}/{}", row.namespace, row.name), line(row)))
-        .filter(|(name, line)| said.get(name) != Some(line))
-        .collect()
+    let now: Said = rows
+        .iter()
+        .map(|row| {
+            let (mark, _) = mark(&row.state);
+            let name = called(row);
+            let line = format!("{mark} {name}  {}", message(row)).trim_end().to_owned();
+            (format!("{name} {}", row.uid), (name, line))
+        })
+        .collect();
+    let there: BTreeSet<&str> = now.values().map(|(name, _)| name.as_str()).collect();
+    let mut lines: Vec<String> = said
+        .iter()
+        .filter(|(key, (name, _))| !now.contains_key(*key) && !there.contains(name.as_str()))
+        .map(|(_, (name, _))| format!("✗ {name}  was deleted"))
+        .collect();
+    let keys = rows.iter().map(|row| format!("{} {}", called(row), row.uid));
+    lines.extend(keys.filter_map(|key| {
+        let (_, line) = now.get(&key)?;
+        (said.get(&key).map(|(_, line)| line) != Some(line)).then(|| line.clone())
+    }));
+    *said = now;
+    lines
 }
 
 #[cfg(test)]
@@ -154,6 +170,7 @@ mod tests {
 
     fn row(name: &str, state: State) -> Row {
         Row {
+            uid: "uid".into(),
             branch: "└─".into(),
             name: name.into(),
             namespace: "default".into(),
@@ -169,12 +186,20 @@ mod tests {
             row("Pod/a", State::Ready),
             row("Pod/b", State::Waiting("NotReady".into())),
         ];
-        let mut said = HashMap::new();
-        let first = changes(&rows, &said);
-        assert_eq!(first[1].1, "… Pod/b -n default  1/3  NotReady");
-        said.extend(first);
-        assert!(changes(&rows, &said).is_empty());
-        assert_eq!(changes(&[row("Pod/b", State::Ready)], &said).len(), 1);
+        let mut said = Said::new();
+        assert_eq!(
+            changes(&rows, &mut said),
+            ["✓ Pod/a -n default  1/3", "… Pod/b -n default  1/3  NotReady"]
+        );
+        assert!(changes(&rows, &mut said).is_empty());
+        assert_eq!(
+            changes(&[row("Pod/b", State::Ready)], &mut said),
+            ["✗ Pod/a -n default  was deleted", "✓ Pod/b -n default  1/3"]
+        );
+        // Another object of the name is said anew, though its line is the same.
+        let mut other = row("Pod/b", State::Ready);
+        other.uid = "other".into();
+        assert_eq!(changes(&[other], &mut said), ["✓ Pod/b -n default  1/3"]);
     }
 
     #[test]

@@ -1,13 +1,25 @@
 //! The tree of objects, from those that were applied down to the pods: pure, objects in, rows out.
 
-use super::readiness::{State, state};
+use super::readiness::{State, group, state};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
+/// An object that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    pub group: String,
+    pub kind: String,
+    /// Does not count for kinds of the cluster.
+    pub namespace: String,
+    pub name: String,
+}
+
 /// One row of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
+    /// Empty for what is not there.
+    pub uid: String,
     /// The lines that join it to its owner, as `│ └─`.
     pub branch: String,
     /// As `Deployment/example-scheduler`.
@@ -24,9 +36,9 @@ pub struct Row {
 /// Kinds that only stand between an owner and what it owns.
 const BETWEEN: &[&str] = &["ReplicaSet"];
 
-/// The rows of `roots` (kind, namespace, name) and of everything that they own, directly or not, in the order of the
-/// roots and then of kind and name. Roots that another root owns are shown under it only.
-pub fn rows(roots: &[(String, String, String)], objects: &[Value], now: Timestamp) -> Vec<Row> {
+/// The rows of `roots` and of everything that they own, directly or not, in the order of the roots and then of kind and
+/// name. Roots that another root owns are shown under it only; those that are not there come last, as waited for.
+pub fn rows(roots: &[Root], objects: &[Value], now: Timestamp) -> Vec<Row> {
     let mut by_owner: HashMap<&str, Vec<&Value>> = HashMap::new();
     for object in objects {
         let owners = object["metadata"]["ownerReferences"].as_array();
@@ -66,6 +78,16 @@ pub fn rows(roots: &[(String, String, String)], objects: &[Value], now: Timestam
     for object in top.into_iter().chain(owned) {
         tree.add(object, String::new(), "");
     }
+    let missing = roots.iter().filter(|root| find(objects, root).is_none());
+    tree.rows.extend(missing.map(|root| Row {
+        uid: String::new(),
+        branch: String::new(),
+        name: format!("{}/{}", root.kind, root.name),
+        namespace: root.namespace.clone(),
+        state: State::Waiting("is not there".to_owned()),
+        detail: String::new(),
+        age: String::new(),
+    }));
     tree.rows
 }
 
@@ -76,11 +98,12 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-fn find<'a>(objects: &'a [Value], (kind, namespace, name): &(String, String, String)) -> Option<&'a Value> {
+fn find<'a>(objects: &'a [Value], root: &Root) -> Option<&'a Value> {
     objects.iter().find(|object| {
-        text(object, "/kind") == kind
-            && text(object, "/metadata/name") == name
-            && [namespace.as_str(), ""].contains(&text(object, "/metadata/namespace"))
+        group(object) == root.group
+            && text(object, "/kind") == root.kind
+            && text(object, "/metadata/name") == root.name
+            && [root.namespace.as_str(), ""].contains(&text(object, "/metadata/namespace"))
     })
 }
 
@@ -98,6 +121,7 @@ impl<'a> Tree<'a> {
             return;
         }
         self.rows.push(Row {
+            uid: text(object, "/metadata/uid").to_owned(),
             branch,
             name: format!("{}/{}", text(object, "/kind"), text(object, "/metadata/name")),
             namespace: text(object, "/metadata/namespace").to_owned(),
@@ -192,7 +216,12 @@ mod tests {
     fn shown(roots: &[(&str, &str)], objects: &[Value]) -> Vec<String> {
         let roots: Vec<_> = roots
             .iter()
-            .map(|(kind, name)| ((*kind).to_owned(), "default".to_owned(), (*name).to_owned()))
+            .map(|(kind, name)| Root {
+                group: String::new(),
+                kind: (*kind).to_owned(),
+                namespace: "default".to_owned(),
+                name: (*name).to_owned(),
+            })
             .collect();
         let rows = rows(&roots, objects, "2026-01-01T00:02:05Z".parse().unwrap());
         rows.iter()
@@ -221,6 +250,21 @@ mod tests {
                 "  └─Secret/s 2m5s"
             ]
         );
+    }
+
+    #[test]
+    fn a_root_that_is_not_there_is_waited_for() {
+        let mut foreign = object("Pod", "p", None);
+        foreign["apiVersion"] = "example.com/v1".into();
+        assert_eq!(shown(&[("Pod", "p")], &[foreign]), ["Pod/p "]);
+        let root = Root {
+            group: String::new(),
+            kind: "Pod".to_owned(),
+            namespace: "default".to_owned(),
+            name: "p".to_owned(),
+        };
+        let rows = rows(&[root], &[], Timestamp::UNIX_EPOCH);
+        assert_eq!(rows[0].state, State::Waiting("is not there".to_owned()));
     }
 
     #[test]
