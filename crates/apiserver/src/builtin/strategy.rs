@@ -218,7 +218,7 @@ impl Strategy for BuiltIn {
 
     fn name_rule(&self) -> NameRule {
         match &*self.plural {
-            "namespaces" | "services" => NameRule::Label1123,
+            "namespaces" | "services" | "statefulsets" => NameRule::Label1123,
             "roles" | "rolebindings" | "clusterroles" | "clusterrolebindings" => NameRule::PathSegment,
             _ => NameRule::Subdomain,
         }

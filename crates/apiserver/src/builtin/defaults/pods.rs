@@ -15,6 +15,10 @@ pub(super) fn of_type(name: &str, map: &mut Fields) {
             set(map, "securityContext", json!({}));
             set(map, "terminationGracePeriodSeconds", 30);
             set(map, "schedulerName", "default-scheduler");
+            let grace = map.get_mut("terminationGracePeriodSeconds");
+            if let Some(grace) = grace.filter(|grace| grace.as_i64().is_some_and(i64::is_negative)) {
+                *grace = 1.into();
+            }
             // The older name of the field is written beside the newer one.
             let account = match text(map, "serviceAccountName") {
                 "" => text(map, "serviceAccount").to_owned(),

@@ -1,9 +1,9 @@
 //! What of a pod may change: images, a shorter deadline, more tolerations, fewer gates and, before it is scheduled,
 //! where it may run; and containers for debugging may be added.
 
-use super::check::{items, text};
+use super::check::{items, shown_as, text};
 use super::{containers, pods, scheduling};
-use crate::field::{FieldError, FieldErrors, Path};
+use crate::field::{FieldError, FieldErrors, Kind, Path};
 use serde_json::{Value, json};
 
 const UNCHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -42,12 +42,6 @@ pub(super) fn validate(object: &Value, old: &Value) -> FieldErrors {
     }
     for field in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
         put_back(&mut rest, old, field);
-    }
-    let negative = old["terminationGracePeriodSeconds"]
-        .as_i64()
-        .is_some_and(|seconds| seconds < 0);
-    if negative && spec["terminationGracePeriodSeconds"] == 1 {
-        put_back(&mut rest, old, "terminationGracePeriodSeconds");
     }
     if !items(&old["schedulingGates"]).is_empty() {
         validate_gated(spec, old, &path, &mut errors);
@@ -146,7 +140,7 @@ fn validate_gated(spec: &Value, old: &Value, path: &Path, errors: &mut FieldErro
     let at = at.child("nodeSelectorTerms");
     if !was.is_empty() && was.len() != new.len() {
         let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        errors.push(FieldError::invalid(&at, &json!(new), why));
+        errors.push(shown_as(Kind::Invalid, &at, &list(new, internal), why));
         return;
     }
     for (index, (new, was)) in new.iter().zip(was).enumerate() {
@@ -159,9 +153,35 @@ fn validate_gated(spec: &Value, old: &Value, path: &Path, errors: &mut FieldErro
                 .all(|list| items(&new[*list]).starts_with(items(&was[*list])));
         if !only_more {
             let why = "only additions are allowed (no mutations or deletions)";
-            errors.push(FieldError::invalid(&at.index(index), new, why));
+            errors.push(shown_as(Kind::Invalid, &at.index(index), &internal(new), why));
         }
     }
+}
+
+/// A term in the server's own form, which messages show.
+fn internal(term: &Value) -> String {
+    let requirement = |part: &Value| {
+        format!(
+            r#"{{"Key":{},"Operator":{},"Values":{}}}"#,
+            part["key"],
+            part["operator"],
+            list(items(&part["values"]), Value::to_string)
+        )
+    };
+    format!(
+        r#"{{"MatchExpressions":{},"MatchFields":{}}}"#,
+        list(items(&term["matchExpressions"]), requirement),
+        list(items(&term["matchFields"]), requirement)
+    )
+}
+
+/// A list in that form, which is nothing where it has no items.
+fn list(items: &[Value], shown: impl Fn(&Value) -> String) -> String {
+    if items.is_empty() {
+        return "null".to_owned();
+    }
+    let shown: Vec<String> = items.iter().map(shown).collect();
+    format!("[{}]", shown.join(","))
 }
 
 /// Containers for debugging come, and stay as they are.

@@ -75,7 +75,8 @@ impl Services {
         taken
     }
 
-    /// Gives what the Service needs and has not. What is only shown gets what stands for an address or a port.
+    /// Gives what the Service needs and has not. What is only shown gets what
+    /// stands for an address.
     fn allocate(&self, service: &mut Value, around: &dyn Surroundings) {
         let kind = text(&service["spec"], "type").to_owned();
         let mut taken = Self::taken(service, around);
@@ -97,11 +98,6 @@ impl Services {
                 spec["clusterIPs"] = json!([address]);
             }
         }
-        let mut ports = if around.dry_run() {
-            Ports::Shown(*NODE_PORTS.end() + 1)
-        } else {
-            Ports::Free
-        };
         let wants_ports =
             kind == "NodePort" || (kind == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] == true);
         if wants_ports {
@@ -115,7 +111,7 @@ impl Services {
                         .iter()
                         .find(|(n, p, _)| *n == number && *p != protocol)
                         .map(|(_, _, node)| *node);
-                    let Some(node) = same.or_else(|| ports.next(&taken)) else {
+                    let Some(node) = same.or_else(|| free_port(&taken)) else {
                         continue;
                     };
                     taken.insert(node.to_string());
@@ -127,7 +123,7 @@ impl Services {
         let wants_health = kind == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local";
         if wants_health
             && spec["healthCheckNodePort"].as_i64().unwrap_or(0) == 0
-            && let Some(port) = ports.next(&taken)
+            && let Some(port) = free_port(&taken)
         {
             spec["healthCheckNodePort"] = json!(port);
         }
@@ -154,7 +150,11 @@ impl Services {
             };
             let inside =
                 u32::from(parsed) >> (32 - NETWORK_BITS) == u32::from(NETWORK) >> (32 - NETWORK_BITS);
-            let why = if !inside {
+            let why = if !inside && around.dry_run() {
+                format!(
+                    "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {NETWORK}/{NETWORK_BITS}"
+                )
+            } else if !inside {
                 format!(
                     "failed to allocate IP {address}: the provided network does not match the current range"
                 )
@@ -220,26 +220,6 @@ fn free_address(taken: &BTreeSet<String>) -> Option<String> {
         .chain(1..=RESERVED)
         .map(|offset| Ipv4Addr::from(u32::from(NETWORK) + offset).to_string())
         .find(|address| !taken.contains(address))
-}
-
-/// Where ports of nodes come from.
-enum Ports {
-    /// Those that nobody has.
-    Free,
-    /// The numbers above this one, which stand for them in what is only shown.
-    Shown(i64),
-}
-
-impl Ports {
-    fn next(&mut self, taken: &BTreeSet<String>) -> Option<i64> {
-        match self {
-            Self::Free => free_port(taken),
-            Self::Shown(last) => {
-                *last += 1;
-                Some(*last)
-            }
-        }
-    }
 }
 
 fn free_port(taken: &BTreeSet<String>) -> Option<i64> {

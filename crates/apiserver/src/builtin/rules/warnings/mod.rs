@@ -227,15 +227,6 @@ fn of_template(path: &Path, template: &Value) -> Vec<String> {
         ));
     }
     containers::warn(template, path, &mut said);
-    if spec["terminationGracePeriodSeconds"]
-        .as_i64()
-        .is_some_and(|seconds| seconds < 0)
-    {
-        said.push(format!(
-            "{}: must be >= 0; negative values are invalid and will be treated as 1",
-            at.child("terminationGracePeriodSeconds")
-        ));
-    }
     of_pod_affinity(&spec["affinity"], &at.child("affinity"), &mut said);
     for (index, server) in items(&spec["dnsConfig"]["nameservers"]).iter().enumerate() {
         let at = at.child("dnsConfig").child("nameservers").index(index);
