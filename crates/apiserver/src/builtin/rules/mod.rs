@@ -17,6 +17,7 @@ mod pod_spec;
 mod pod_status;
 mod pods;
 mod probes;
+mod resources;
 mod roles;
 mod scheduling;
 mod secrets;

@@ -67,6 +67,19 @@ fn validate_template(spec: &Value, path: &Path, in_deployment: bool, errors: &mu
     }
 }
 
+/// The pods of a deployment or replica set: which they are, and how they are made.
+fn validate_pods(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    validate_selection(spec, path, "deployment", errors);
+    let selector = &spec["selector"];
+    // A selector that is wrong selects nothing, and the template is not looked at.
+    if selector.is_null() || is_valid(selector) {
+        validate_template(spec, path, true, errors);
+    } else {
+        let at = path.child("selector");
+        errors.push(FieldError::invalid(&at, selector, "invalid label selector"));
+    }
+}
+
 /// A selector that never changes.
 fn validate_same_selector(object: &Value, old: &Value, errors: &mut FieldErrors) {
     let (new, was) = (&object["spec"]["selector"], &old["spec"]["selector"]);
@@ -79,11 +92,13 @@ fn validate_same_selector(object: &Value, old: &Value, errors: &mut FieldErrors)
     }
 }
 
-/// Numbers of replicas in a status, where some may not pass others.
-fn validate_replicas(status: &Value, names: &[&str], errors: &mut FieldErrors) {
+/// The numbers of a status; of replicas there are no more than all, none is available that is not ready.
+fn validate_status(status: &Value, numbers: &[&str], counted: &[&str]) -> FieldErrors {
+    let mut errors = FieldErrors::new();
     let path = Path::new("status");
+    not_negative_fields(&path, status, numbers, &mut errors);
     let number = |name: &str| status[name].as_i64().unwrap_or(0);
-    for name in names {
+    for name in counted {
         if number(name) > number("replicas") {
             let shown = json!(number(name));
             errors.push(FieldError::invalid(
@@ -102,6 +117,7 @@ fn validate_replicas(status: &Value, names: &[&str], errors: &mut FieldErrors) {
             "cannot be greater than readyReplicas",
         ));
     }
+    errors
 }
 
 impl Deployments {
@@ -109,18 +125,7 @@ impl Deployments {
         let mut errors = FieldErrors::new();
         let (spec, path) = (&object["spec"], Path::new("spec"));
         not_negative_fields(&path, spec, &["replicas"], &mut errors);
-        validate_selection(spec, &path, "deployment", &mut errors);
-        let selector = &spec["selector"];
-        // A selector that is wrong selects nothing, and the template is not looked at.
-        if selector.is_null() || is_valid(selector) {
-            validate_template(spec, &path, true, &mut errors);
-        } else {
-            errors.push(FieldError::invalid(
-                &path.child("selector"),
-                selector,
-                "invalid label selector",
-            ));
-        }
+        validate_pods(spec, &path, &mut errors);
         Self::validate_strategy(&spec["strategy"], &path.child("strategy"), &mut errors);
         let numbers = [
             "minReadySeconds",
@@ -198,7 +203,6 @@ impl Rules for Deployments {
 
     fn validate_update(&self, object: &Value, old: &Value, sub: &str, _: &dyn Surroundings) -> FieldErrors {
         if sub == "status" {
-            let mut errors = FieldErrors::new();
             let numbers = [
                 "observedGeneration",
                 "replicas",
@@ -208,10 +212,8 @@ impl Rules for Deployments {
                 "unavailableReplicas",
                 "collisionCount",
             ];
-            not_negative_fields(&Path::new("status"), &object["status"], &numbers, &mut errors);
             let counted = ["updatedReplicas", "readyReplicas", "availableReplicas"];
-            validate_replicas(&object["status"], &counted, &mut errors);
-            return errors;
+            return validate_status(&object["status"], &numbers, &counted);
         }
         let mut errors = Self::validate(object);
         validate_same_selector(object, old, &mut errors);
@@ -228,17 +230,7 @@ impl ReplicaSets {
         let mut errors = FieldErrors::new();
         let (spec, path) = (&object["spec"], Path::new("spec"));
         not_negative_fields(&path, spec, &["replicas", "minReadySeconds"], &mut errors);
-        validate_selection(spec, &path, "deployment", &mut errors);
-        let selector = &spec["selector"];
-        if selector.is_null() || is_valid(selector) {
-            validate_template(spec, &path, true, &mut errors);
-        } else {
-            errors.push(FieldError::invalid(
-                &path.child("selector"),
-                selector,
-                "invalid label selector",
-            ));
-        }
+        validate_pods(spec, &path, &mut errors);
         errors
     }
 }
@@ -250,7 +242,6 @@ impl Rules for ReplicaSets {
 
     fn validate_update(&self, object: &Value, old: &Value, sub: &str, _: &dyn Surroundings) -> FieldErrors {
         if sub == "status" {
-            let mut errors = FieldErrors::new();
             let numbers = [
                 "replicas",
                 "fullyLabeledReplicas",
@@ -259,10 +250,8 @@ impl Rules for ReplicaSets {
                 "observedGeneration",
                 "terminatingReplicas",
             ];
-            not_negative_fields(&Path::new("status"), &object["status"], &numbers, &mut errors);
             let counted = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-            validate_replicas(&object["status"], &counted, &mut errors);
-            return errors;
+            return validate_status(&object["status"], &numbers, &counted);
         }
         let mut errors = Self::validate(object);
         validate_same_selector(object, old, &mut errors);
@@ -379,7 +368,6 @@ impl Rules for StatefulSets {
 
     fn validate_update(&self, object: &Value, old: &Value, sub: &str, _: &dyn Surroundings) -> FieldErrors {
         if sub == "status" {
-            let mut errors = FieldErrors::new();
             let numbers = [
                 "replicas",
                 "readyReplicas",
@@ -389,15 +377,13 @@ impl Rules for StatefulSets {
                 "observedGeneration",
                 "collisionCount",
             ];
-            not_negative_fields(&Path::new("status"), &object["status"], &numbers, &mut errors);
             let counted = [
                 "readyReplicas",
                 "currentReplicas",
                 "updatedReplicas",
                 "availableReplicas",
             ];
-            validate_replicas(&object["status"], &counted, &mut errors);
-            return errors;
+            return validate_status(&object["status"], &numbers, &counted);
         }
         let mut errors = Self::validate(object, false);
         let fixed = |object: &Value| {
