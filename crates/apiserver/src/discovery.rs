@@ -28,8 +28,8 @@ const CUSTOM_VERBS: [&str; 8] = [
 /// A discovery document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The `Content-Type`, for an answer in JSON.
-    pub content_type: &'static str,
+    /// The `Content-Type` of an aggregated document, which is JSON; others are written as the client wants them.
+    pub content_type: Option<&'static str>,
     /// The document.
     pub body: Value,
     /// The `ETag`, which aggregated documents have.
@@ -39,7 +39,7 @@ pub struct Answer {
 impl Answer {
     fn plain(body: Value) -> Self {
         Self {
-            content_type: "application/json",
+            content_type: None,
             body,
             etag: None,
         }
@@ -52,7 +52,7 @@ impl Answer {
         });
         let etag = format!("\"{}\"", hash_of(&body));
         Self {
-            content_type: AGGREGATED,
+            content_type: Some(AGGREGATED),
             body,
             etag: Some(etag),
         }

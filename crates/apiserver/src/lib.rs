@@ -30,6 +30,7 @@ mod server;
 pub mod status;
 mod store;
 pub mod table;
+mod yaml;
 
 pub use auth::User;
 pub use response::{Body, Cut};

@@ -60,7 +60,8 @@ impl ScaleWrite<'_> {
         }
     }
 
-    fn tracked_before(&self) -> Value {
+    /// The Scale before, with managed fields, as a patch of it sees it.
+    pub fn tracked_before(&self) -> Value {
         let mut before = self.before.clone();
         managed::put(&mut before, to_scale(managed_fields(self.parent), self.paths));
         before

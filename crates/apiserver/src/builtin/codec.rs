@@ -4,6 +4,7 @@
 
 use super::quantity::Quantity;
 use super::times;
+use crate::patch::kind_name;
 use crate::schema::{Definition, Schema, SchemaRef, Type};
 use crate::status::{ApiError, ApiResult};
 use base64::Engine as _;
@@ -15,7 +16,7 @@ use serde_json::{Map, Value};
 /// # Errors
 /// What of it has another type than its schema says.
 pub fn decode(schema: &Schema, kind: &str, api_version: &str, object: &mut Value) -> ApiResult<()> {
-    typed(schema, object).map_err(|why| {
+    typed(schema, object, Reader::Json).map_err(|why| {
         let version = api_version.rsplit('/').next().unwrap_or(api_version);
         ApiError::bad_request(format!(
             "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
@@ -23,12 +24,22 @@ pub fn decode(schema: &Schema, kind: &str, api_version: &str, object: &mut Value
     })
 }
 
+/// What puts an object into a Go type; each has its own words for what does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// The decoder of JSON.
+    Json,
+    /// The converter of unstructured objects, which reads what a strategic merge patch makes.
+    Converter,
+}
+
 /// Reads an object as its Go type: nulls go, quantities and times are brought to their form.
 ///
 /// # Errors
-/// The decoder's words for the first value of another type.
-pub fn typed(schema: &Schema, object: &mut Value) -> Result<(), String> {
+/// The reader's words for the first value of another type.
+pub fn typed(schema: &Schema, object: &mut Value, reader: Reader) -> Result<(), String> {
     let mut place = Place {
+        reader,
         owner: schema.definition.map_or("", Definition::type_name),
         path: Vec::new(),
     };
@@ -37,12 +48,20 @@ pub fn typed(schema: &Schema, object: &mut Value) -> Result<(), String> {
 
 /// Where the decoder is: the struct that has the field, and the names of the fields that lead there.
 struct Place {
+    reader: Reader,
     owner: &'static str,
     path: Vec<String>,
 }
 
 impl Place {
-    fn mismatch(&self, found: &Value, wanted: &str) -> String {
+    fn mismatch(&self, found: &Value, schema: &Schema) -> String {
+        match self.reader {
+            Reader::Json => self.not_decoded(found, &go_type(schema)),
+            Reader::Converter => not_converted(found, schema),
+        }
+    }
+
+    fn not_decoded(&self, found: &Value, wanted: &str) -> String {
         let found = match found {
             Value::Number(number) if wanted.starts_with("int") => format!("number {number}"),
             Value::Number(_) => "number".to_owned(),
@@ -59,6 +78,28 @@ impl Place {
             self.owner,
             self.path.join(".")
         )
+    }
+}
+
+/// The converter's words.
+fn not_converted(found: &Value, schema: &Schema) -> String {
+    let kind = match found {
+        Value::Object(_) => "map",
+        Value::Array(_) => "slice",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        _ => "int64",
+    };
+    let wanted = go_type(schema);
+    match schema.kind {
+        Some(Type::Array) => format!("cannot restore slice from {kind}"),
+        Some(Type::Object) if schema.additional.is_some() => format!("cannot restore map from {kind}"),
+        Some(Type::Object) => format!("cannot restore struct from: {kind}"),
+        // What Go could convert, and the converter does not want to.
+        Some(Type::String) if kind == "int64" => format!("cannot convert int64 to {wanted}"),
+        Some(Type::Integer) if kind == "float64" => format!("cannot convert float64 to {wanted}"),
+        _ => format!("unrecognized type: {wanted}"),
     }
 }
 
@@ -115,7 +156,7 @@ fn read(schema: &Schema, value: &mut Value, place: &mut Place) -> Result<(), Str
         }
         Some(_) => {}
     }
-    Err(place.mismatch(value, &go_type(schema)))
+    Err(place.mismatch(value, schema))
 }
 
 fn read_object(schema: &Schema, value: &mut Value, place: &mut Place) -> Result<(), String> {
@@ -128,6 +169,7 @@ fn read_object(schema: &Schema, value: &mut Value, place: &mut Place) -> Result<
     // A null leaves the field as it was, which is absent.
     map.retain(|name, item| !item.is_null() || !schema.properties.contains_key(name.as_str()));
     let mut inner = Place {
+        reader: place.reader,
         owner: schema.definition.map_or(place.owner, Definition::type_name),
         path: std::mem::take(&mut place.path),
     };
@@ -186,7 +228,14 @@ fn read_special(schema: &Schema, value: &mut Value, place: &Place) -> Result<(),
         Some("int-or-string")
             if !value.is_string() && value.as_i64().is_none_or(|n| i32::try_from(n).is_err()) =>
         {
-            return Err(place.mismatch(value, "int32"));
+            // Both leave it to the type itself, which knows no more than that.
+            return Err(match place.reader {
+                Reader::Json => place.not_decoded(value, "int32"),
+                Reader::Converter => format!(
+                    "json: cannot unmarshal {} into Go value of type int32",
+                    kind_name(value)
+                ),
+            });
         }
         _ => {}
     }
@@ -280,7 +329,45 @@ mod tests {
     use serde_json::json;
 
     fn refused(name: &str, mut object: Value) -> String {
-        typed(&schema(name), &mut object).expect_err("has a wrong type")
+        typed(&schema(name), &mut object, Reader::Json).expect_err("has a wrong type")
+    }
+
+    #[test]
+    fn refuses_in_the_converters_words() {
+        let node = schema("io.k8s.api.apps.v1.Deployment");
+        for (object, why) in [
+            (json!({"spec": {"replicas": "x"}}), "unrecognized type: int32"),
+            (
+                json!({"spec": {"replicas": 1.5}}),
+                "cannot convert float64 to int32",
+            ),
+            (
+                json!({"spec": {"template": {"spec": {"containers": {}}}}}),
+                "cannot restore slice from map",
+            ),
+            (
+                json!({"spec": {"template": {"spec": {"containers": ["a"]}}}}),
+                "cannot restore struct from: string",
+            ),
+            (
+                json!({"metadata": {"labels": {"a": 1}}}),
+                "cannot convert int64 to string",
+            ),
+            (
+                json!({"metadata": {"labels": "a"}}),
+                "cannot restore map from string",
+            ),
+            (
+                json!({"spec": {"strategy": {"rollingUpdate": {"maxSurge": true}}}}),
+                "json: cannot unmarshal bool into Go value of type int32",
+            ),
+        ] {
+            let mut object = object;
+            assert_eq!(
+                typed(&node, &mut object, Reader::Converter).expect_err("is refused"),
+                why
+            );
+        }
     }
 
     #[test]
@@ -342,7 +429,7 @@ mod tests {
         let node = schema("io.k8s.api.core.v1.ConfigMap");
         let mut map =
             json!({"metadata": {"name": "a"}, "data": {}, "binaryData": {"a": "YWI="}, "immutable": false});
-        typed(&node, &mut map).expect("right types");
+        typed(&node, &mut map, Reader::Json).expect("right types");
         encode(&node, &mut map);
         assert_eq!(
             map,
@@ -359,7 +446,7 @@ mod tests {
                 "nodeSelector": {}, "containers": [{"name": "a", "image": "", "args": null, "resources": {"limits": {"cpu": 0.5}}}]}}},
             "status": null,
         });
-        typed(&node, &mut deployment).expect("right types");
+        typed(&node, &mut deployment, Reader::Json).expect("right types");
         encode(&node, &mut deployment);
         assert_eq!(
             deployment,

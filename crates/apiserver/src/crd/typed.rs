@@ -1,7 +1,8 @@
 //! Metadata of custom resources is typed though the rest is not: the real server reads it as Go's `ObjectMeta`, and
 //! refuses what it cannot read in the decoder's words.
 
-use crate::builtin::{codec, definitions};
+use crate::builtin::codec::{self, Reader};
+use crate::builtin::definitions;
 use crate::field::{FieldError, Path};
 use crate::schema::Schema;
 use serde_json::Value;
@@ -14,7 +15,7 @@ const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 /// What of it has another type, in the text that goes after `cannot be handled as a …`.
 pub fn typed(schema: &Schema, object: &mut Value) -> Result<(), String> {
     if let Some(metadata) = object.get_mut("metadata") {
-        codec::typed(&definitions::schema(OBJECT_META), metadata)?;
+        codec::typed(&definitions::schema(OBJECT_META), metadata, Reader::Json)?;
     }
     within(schema, object, &Path::root(), true)
 }
@@ -61,7 +62,7 @@ fn embedded(value: &mut Value, path: &Path) -> Result<(), String> {
         return Ok(());
     };
     let before = metadata.clone();
-    codec::typed(&definitions::schema(OBJECT_META), metadata)
+    codec::typed(&definitions::schema(OBJECT_META), metadata, Reader::Json)
         .map_err(|why| FieldError::invalid(&path.child("metadata"), &before, why).to_string())
 }
 

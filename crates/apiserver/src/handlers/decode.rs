@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::write::{self, Refused};
+use crate::builtin::codec::Reader;
 use crate::metadata::rules;
 use crate::request::body::{self, Decoded};
 use crate::request::options::FieldValidation;
@@ -76,9 +77,11 @@ pub(crate) fn object(cx: &Context<'_>, validation: FieldValidation) -> ApiResult
     }
     object["apiVersion"] = json!(wanted);
     object["kind"] = json!(expected.kind);
-    write::coerce(cx, &mut object, decoded.duplicates, validation).map_err(|refused| match refused {
-        Refused::Typed(said) => handled_as(cx, &said),
-        Refused::Strict(said) => handled_as(cx, &format!("strict decoding error: {}", said.join(", "))),
+    write::coerce(cx, &mut object, decoded.duplicates, validation, Reader::Json).map_err(|refused| {
+        match refused {
+            Refused::Typed(said) => handled_as(cx, &said),
+            Refused::Strict(said) => handled_as(cx, &format!("strict decoding error: {}", said.join(", "))),
+        }
     })?;
     Ok(object)
 }

@@ -4,12 +4,12 @@ use super::Context;
 use super::read::Found;
 use super::write::{self, Written};
 use crate::registry::Served;
-use crate::request::media::{Format, Transform};
+use crate::request::media::{Accepted, Format, Transform};
 use crate::resource::Resource;
 use crate::response::{self, Body};
 use crate::status::{ApiError, ApiResult};
 use crate::store::Entry;
-use crate::table;
+use crate::{table, yaml};
 use bytes::Bytes;
 use clusterwright_clock::Clock;
 use http::header::HeaderValue;
@@ -86,17 +86,18 @@ fn check_include(cx: &Context<'_>) -> ApiResult<()> {
 
 /// A value in the format that was asked for.
 pub(super) fn encoded(cx: &Context<'_>, code: StatusCode, value: &Value) -> Response<Body> {
-    match cx.accepted.format {
-        Format::Yaml => {
-            // Any JSON value can be written as YAML.
-            let text = serde_saphyr::to_string(value).unwrap_or_default();
-            response::with(
-                code,
-                HeaderValue::from_static("application/yaml"),
-                Body::whole(text),
-            )
-        }
-        Format::Json if cx.accepted.pretty => {
+    in_format(&cx.accepted, code, value)
+}
+
+/// A value in the format that a client accepts.
+pub(super) fn in_format(accepted: &Accepted, code: StatusCode, value: &Value) -> Response<Body> {
+    match accepted.format {
+        Format::Yaml => response::with(
+            code,
+            HeaderValue::from_static("application/yaml"),
+            Body::whole(yaml::write(value)),
+        ),
+        Format::Json if accepted.pretty => {
             let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
             text.push('\n');
             response::with(code, response::JSON, Body::whole(text))

@@ -56,13 +56,7 @@ pub(super) fn scale(cx: &Context<'_>) -> ApiResult<Response<Body>> {
             let kind = media::patch_type(&cx.request.parts.headers, cx.served.resource.custom.is_none())?;
             let options =
                 options::write_options(&cx.request.query, "PatchOptions", kind == PatchType::Apply)?;
-            let format = if kind == PatchType::Apply {
-                media::Format::Yaml
-            } else {
-                media::Format::Json
-            };
-            let decoded = body::decode(&cx.request.body, format)
-                .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+            let decoded = super::patch::read(&cx.request.body, kind)?;
             let change: &dyn Fn(&Value) -> ApiResult<Value> = &|scale| match kind {
                 PatchType::Json => patch::json::apply(scale, &decoded.value),
                 // A Scale has no lists, so that all other patches come to the same.
@@ -214,7 +208,7 @@ fn set(
                 (scale, managed)
             }
             Change::Make(make) => {
-                let scale = make(&before)?;
+                let scale = make(&write.tracked_before())?;
                 check(cx, &scale)?;
                 write.track(scale)
             }

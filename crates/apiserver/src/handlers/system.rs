@@ -1,6 +1,7 @@
 //! Paths that name no resource: version, health, discovery and OpenAPI.
 
-use super::{Request, no_such_resource, not_found_page};
+use super::{Request, no_such_resource, not_found_page, render};
+use crate::request::media::{self, Endpoint};
 use crate::resource::Resource;
 use crate::response::{self, Body};
 use crate::server::Inner;
@@ -47,10 +48,10 @@ fn discover(inner: &Arc<Inner>, request: &Request, path: &str) -> Response<Body>
     let table = inner.registry.table();
     let resources: Vec<Arc<Resource>> = table.all.iter().map(|served| served.resource.clone()).collect();
     let query = request.parts.uri.query().unwrap_or_default();
-    if let Some(answer) = openapi::answer(path, query, &resources, inner.documents.as_deref()) {
+    let accept = header(request, ACCEPT);
+    if let Some(answer) = openapi::answer(path, query, accept, &resources, inner.documents.as_deref()) {
         return answer.map(Body::whole);
     }
-    let accept = header(request, ACCEPT);
     let authority = request.parts.uri.authority().map(http::uri::Authority::as_str);
     let address = match (header(request, HOST), authority) {
         ("", authority) => authority.unwrap_or("127.0.0.1:443"),
@@ -69,9 +70,16 @@ fn discover(inner: &Arc<Inner>, request: &Request, path: &str) -> Response<Body>
         }
         return response;
     }
+    let Some(content_type) = answer.content_type else {
+        let pretty = request.query.get("pretty");
+        return match media::accept(&request.parts.headers, pretty, Endpoint::Plain, false) {
+            Ok(accepted) => render::in_format(&accepted, StatusCode::OK, &answer.body),
+            Err(refusal) => response::refusal(&refusal),
+        };
+    };
     let mut response = response::json(StatusCode::OK, &answer.body);
-    for (name, text) in [(CONTENT_TYPE, answer.content_type), (ETAG, tag)] {
-        if let Some(value) = HeaderValue::from_str(text).ok().filter(|_| !text.is_empty()) {
+    for (name, text) in [(CONTENT_TYPE, content_type), (ETAG, tag)] {
+        if let Ok(value) = HeaderValue::from_str(text) {
             response.headers_mut().insert(name, value);
         }
     }

@@ -1,7 +1,7 @@
 //! What every write has in common: objects read from the store, decoded into the served form, judged, and stored.
 
 use super::Context;
-use crate::builtin::codec;
+use crate::builtin::codec::{self, Reader};
 use crate::field::FieldErrors;
 use crate::metadata::rules;
 use crate::registry::{Served, Table};
@@ -9,7 +9,7 @@ use crate::request::options::{FieldValidation, WriteOptions};
 use crate::schema;
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Draft, Entry, encode};
-use crate::{apply, crd};
+use crate::{apply, crd, yaml};
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -68,11 +68,13 @@ pub(crate) enum Refused {
 }
 
 /// Prunes, types and defaults what a client sent; unknown and duplicate fields are refused, warned of or ignored.
+/// `reader` is what puts the object into a Go type in the real server.
 pub(crate) fn coerce(
     cx: &Context<'_>,
     object: &mut Value,
     duplicates: Vec<String>,
     validation: FieldValidation,
+    reader: Reader,
 ) -> Result<(), Refused> {
     let resource = &cx.served.resource;
     let mut said = duplicates;
@@ -82,19 +84,26 @@ pub(crate) fn coerce(
             .map(|path| format!("unknown field \"{path}\"")),
     );
     if resource.custom.is_none() {
-        codec::typed(&resource.schema, object).map_err(Refused::Typed)?;
+        codec::typed(&resource.schema, object, reader).map_err(Refused::Typed)?;
     } else {
         crd::typed(&resource.schema, object).map_err(Refused::Typed)?;
     }
     match validation {
         FieldValidation::Ignore => {}
-        FieldValidation::Warn => said.into_iter().for_each(|text| cx.warn(text)),
+        FieldValidation::Warn => said.iter().for_each(|text| warn(cx, text)),
         FieldValidation::Strict if said.is_empty() => {}
         FieldValidation::Strict => return Err(Refused::Strict(said)),
     }
     resource.strategy.default(object);
     rules::normalise(object);
     Ok(())
+}
+
+/// Warns of what strict decoding refuses, of each line by itself.
+pub(crate) fn warn(cx: &Context<'_>, said: &str) {
+    for line in said.strip_prefix(yaml::DUPLICATES).unwrap_or(said).lines() {
+        cx.warn(line.trim());
+    }
 }
 
 /// Notes the writer as the owner of the fields that it changed.

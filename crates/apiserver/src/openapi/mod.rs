@@ -1,9 +1,10 @@
-//! OpenAPI v3: an index of documents, and one document for each group and version. Documents of built-in kinds are
+//! OpenAPI. In version 3, an index of documents, and one document for each group and version. Documents of built-in kinds are
 //! rebuilt from the tables, which hold structure and no prose; where the published documents are at hand, their
-//! descriptions are put back, for `kubectl explain`.
+//! descriptions are put back, for `kubectl explain`. In version 2, the definitions.
 
 mod paths;
 mod schemas;
+mod v2;
 
 use crate::builtin::KUBERNETES_VERSION;
 use crate::resource::Resource;
@@ -28,14 +29,18 @@ struct Document<'a> {
     resources: Vec<&'a Resource>,
 }
 
-/// The answer to a GET of `path` (with the part after `?` in `query`), or none where it is no path of OpenAPI v3.
+/// The answer to a GET of `path` (with the part after `?` in `query`), or none where it is no path of OpenAPI.
 /// `documents` is the folder of the published documents (`openapi-spec/v3`), where there is one.
 pub fn answer(
     path: &str,
     query: &str,
+    accept: &str,
     resources: &[Arc<Resource>],
     documents: Option<&Path>,
 ) -> Option<Response<Bytes>> {
+    if path == "/openapi/v2" {
+        return v2::answer(&all(resources), accept, documents);
+    }
     let name = path.strip_prefix(ROOT)?.trim_start_matches('/');
     let all = all(resources);
     if name.is_empty() {
@@ -131,6 +136,19 @@ fn all(resources: &[Arc<Resource>]) -> BTreeMap<String, Document<'_>> {
     all
 }
 
+/// Upper-case hexadecimal digits.
+fn digits(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02X}");
+    }
+    text
+}
+
+fn hash_of(body: &[u8]) -> String {
+    digits(&Sha512::digest(body))
+}
+
 fn index(all: &BTreeMap<String, Document<'_>>, documents: Option<&Path>) -> Response<Bytes> {
     let mut paths = Map::new();
     for (name, document) in all {
@@ -160,18 +178,18 @@ impl Document<'_> {
         {
             digest.update(custom.definition["spec"].to_string());
         }
-        let mut text = String::with_capacity(128);
-        for byte in digest.finalize() {
-            let _ = write!(text, "{byte:02X}");
+        digits(&digest.finalize())
+    }
+
+    fn paths(&self, name: &str) -> Value {
+        match self.group {
+            Some(group) if !self.version.is_empty() => paths::of(group, self.version, &self.resources),
+            _ => paths::of_discovery(name),
         }
-        text
     }
 
     fn body(&self, name: &str, documents: Option<&Path>) -> Value {
-        let paths = match self.group {
-            Some(group) if !self.version.is_empty() => paths::of(group, self.version, &self.resources),
-            _ => paths::of_discovery(name),
-        };
+        let paths = self.paths(name);
         let schemas = schemas::of(self, &paths, name, documents);
         if self.is_custom() {
             return json!({

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
 
-const REFERENCE: &str = "#/components/schemas/";
+pub(super) const REFERENCE: &str = "#/components/schemas/";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// The schemas that `paths` lead to, with descriptions where the published documents are at hand.

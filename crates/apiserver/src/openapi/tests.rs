@@ -2,7 +2,7 @@ use super::*;
 use crate::builtin;
 
 fn get(path: &str, query: &str) -> (StatusCode, Value) {
-    let response = answer(path, query, &builtin::resources(), None).expect("a path of OpenAPI");
+    let response = answer(path, query, "", &builtin::resources(), None).expect("a path of OpenAPI");
     let body = serde_json::from_slice(response.body()).unwrap_or_default();
     (response.status(), body)
 }
@@ -56,10 +56,37 @@ fn operations_say_their_kind_and_parameters() {
 #[test]
 fn an_old_hash_leads_to_the_new_one() {
     let all = builtin::resources();
-    let response = answer("/openapi/v3/apis/apps/v1", "hash=zz", &all, None).expect("a path of OpenAPI");
+    let response = answer("/openapi/v3/apis/apps/v1", "hash=zz", "", &all, None).expect("a path of OpenAPI");
     assert_eq!(response.status(), StatusCode::MOVED_PERMANENTLY);
     assert!(response.headers().contains_key(LOCATION));
     let (code, _) = get("/openapi/v3/apis/nope/v1", "");
     assert_eq!(code, StatusCode::NOT_FOUND);
-    assert!(answer("/openapi/v2", "", &all, None).is_none());
+    assert!(answer("/openapi/v1", "", "", &all, None).is_none());
+}
+
+#[test]
+fn the_older_version_has_the_definitions() {
+    let (_, document) = get("/openapi/v2", "");
+    let definitions = &document["definitions"];
+    let pod = &definitions["io.k8s.api.core.v1.Pod"];
+    assert_eq!(
+        pod["properties"]["spec"]["$ref"],
+        "#/definitions/io.k8s.api.core.v1.PodSpec"
+    );
+    assert_eq!(pod["x-kubernetes-group-version-kind"][0]["kind"], "Pod");
+    let port = &definitions["io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
+    assert_eq!(*port, json!({"type": "string", "format": "int-or-string"}));
+    let text = document.to_string();
+    assert!(!text.contains("allOf") && !text.contains("#/components"));
+}
+
+#[test]
+fn the_older_version_is_protobuf_for_who_asks() {
+    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let response = answer("/openapi/v2", "", accept, &builtin::resources(), None).expect("a path of OpenAPI");
+    assert_eq!(
+        response.headers()[CONTENT_TYPE],
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    );
+    assert!(response.body().starts_with(b"\x0a\x032.0\x12"));
 }

@@ -21,7 +21,7 @@ pub(crate) struct Decoded {
 pub(crate) fn decode(body: &[u8], format: Format) -> Result<Decoded, String> {
     match format {
         Format::Json => decode_json(body),
-        Format::Yaml => super::yaml::decode_yaml(body),
+        Format::Yaml => crate::yaml::read(body),
     }
 }
 
@@ -45,7 +45,7 @@ fn decode_json(body: &[u8]) -> Result<Decoded, String> {
 }
 
 /// Where the reader is; steps live on its stack.
-pub(crate) enum Step<'a> {
+enum Step<'a> {
     Root,
     Key(&'a Step<'a>, &'a str),
     Index(&'a Step<'a>, usize),
@@ -62,9 +62,9 @@ impl fmt::Display for Step<'_> {
     }
 }
 
-pub(crate) struct Node<'a> {
-    pub(crate) path: &'a Step<'a>,
-    pub(crate) duplicates: &'a RefCell<Vec<String>>,
+struct Node<'a> {
+    path: &'a Step<'a>,
+    duplicates: &'a RefCell<Vec<String>>,
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {

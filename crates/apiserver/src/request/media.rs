@@ -7,6 +7,9 @@ use serde_json::json;
 /// The list that the real server names.
 const SUPPORTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// The list for who sends protobuf, with the way out: `kubectl create` sends JSON only of what it reads from a file.
+const WITHOUT_PROTOBUF: &str = "application/json, application/yaml (this server takes no protobuf; with kubectl, use \
+    `kubectl create … --dry-run=client -o yaml | kubectl apply -f -`)";
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +85,7 @@ pub(crate) fn content_type(headers: &HeaderMap) -> ApiResult<Format> {
     match kind.as_str() {
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
-        PROTOBUF => Err(unsupported("application/json, application/yaml")),
+        PROTOBUF => Err(unsupported(WITHOUT_PROTOBUF)),
         _ => Err(unsupported(SUPPORTED)),
     }
 }

@@ -7,4 +7,3 @@ pub(crate) mod options;
 pub(crate) mod path;
 pub(crate) mod protobuf;
 pub(crate) mod query;
-mod yaml;

@@ -1,6 +1,6 @@
-//! The two kinds of bodies that `kubectl` sends as protobuf whatever the server takes: questions about oneself.
+//! Protobuf, as far as `kubectl` insists on it.
 //!
-//! All other protobuf bodies are refused. The envelope is four bytes, `k8s` and a zero, and a `runtime.Unknown` whose
+//! Of bodies it sends questions about oneself in it whatever the server takes; all others are refused. The envelope is four bytes, `k8s` and a zero, and a `runtime.Unknown` whose
 //! first field is the type and whose second is the object.
 
 use serde_json::{Map, Value, json};
@@ -37,6 +37,32 @@ fn varint(message: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+/// Fields of messages that are written.
+pub(crate) mod message {
+    /// Bytes: a message, or a list of scalars.
+    pub(crate) fn bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+        varint(out, u64::from(field) << 3 | 2);
+        varint(out, bytes.len() as u64);
+        out.extend_from_slice(bytes);
+    }
+
+    /// A text.
+    pub(crate) fn text(out: &mut Vec<u8>, field: u32, text: &str) {
+        bytes(out, field, text.as_bytes());
+    }
+
+    fn varint(out: &mut Vec<u8>, mut value: u64) {
+        loop {
+            let low = (value & 0x7f) as u8;
+            value >>= 7;
+            if value == 0 {
+                return out.push(low);
+            }
+            out.push(low | 0x80);
+        }
+    }
 }
 
 /// A message of texts as an object; `names` are those of its fields, from number one on.
