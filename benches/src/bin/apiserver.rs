@@ -1,75 +1,102 @@
-//! What the in-process API server costs: its start, and creates and status applies with ten callers at a time through
-//! the tower service as tests use it. Its own figures over TLS are reported.
+//! What the in-process API server costs beside the real one: its start, creates and status applies with ten callers at
+//! a time, and the memory that 10 000 `ConfigMap`s take.
 //!
-//! With `hold ADDRESS` it serves TLS and keeps what it is given, for a measurement of its memory from outside.
+//! Ours is measured through the tower service, as tests use it, and as a process of its own that serves TLS (this
+//! program with `hold ADDRESS`), as the real kube-apiserver does with its etcd, which never waits for the disk. Each
+//! round starts all three afresh.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clusterwright_apiserver::ApiServer;
-use clusterwright_benches::{figure, median};
-use futures::StreamExt;
+use clusterwright_benches::load::{Rates, fill};
+use clusterwright_benches::{connect, figure, median};
+use clusterwright_testkit::{ControlPlane, process};
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::GroupVersionKind;
-use serde_json::json;
+use kube::api::{Api, ListParams};
 
-const CALLERS: usize = 10;
-const OBJECTS: usize = 10_000;
-const RUNS: usize = 3;
+const ROUNDS: usize = 3;
+
+/// How long a server is left alone before its memory is read, so that it can give back what it does not need.
+const REST: Duration = Duration::from_secs(10);
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let mut arguments = std::env::args().skip(1);
-        if arguments.next().as_deref() == Some("hold") {
-            let address = arguments.next().context("hold needs an address")?;
-            return hold(address.parse()?).await;
-        }
-        measure().await
-    })
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("hold") {
+        let address = arguments.next().context("hold needs an address")?;
+        return runtime.block_on(hold(address.parse()?));
+    }
+    measure(&runtime)
 }
 
 async fn hold(address: SocketAddr) -> Result<()> {
     let server = ApiServer::new();
     let serving = server.serve(address).await?;
-    println!("{}", serving.kubeconfig()?);
+    // Whoever reads the file finds all of it or nothing.
+    std::fs::write("kubeconfig.new", serving.kubeconfig()?)?;
+    std::fs::rename("kubeconfig.new", "kubeconfig")?;
     tokio::signal::ctrl_c().await?;
     serving.stop().await;
     Ok(())
 }
 
-async fn measure() -> Result<()> {
-    let mut starts = Vec::new();
-    for _ in 0..RUNS {
-        starts.push(start().await?.as_secs_f64() * 1000.0);
+fn measure(runtime: &tokio::runtime::Runtime) -> Result<()> {
+    let (mut starts, mut tower, mut tls, mut real) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        starts.push(runtime.block_on(start())?.as_secs_f64() * 1000.0);
+        let client = runtime.block_on(async { ApiServer::new().client() });
+        tower.push(runtime.block_on(fill(&client, async || Ok(())))?);
+        drop(client);
+        tls.push(own_process(runtime)?);
+        real.push(real_pair(runtime)?);
     }
-    figure::at_most("apiserver-start", median(starts), "ms", 20.0);
-    let (mut creates, mut applies) = (Vec::new(), Vec::new());
-    for _ in 0..RUNS {
-        let server = ApiServer::new();
-        let client = server.client();
-        creates.push(rate(&client, create).await?);
-        define(&client).await?;
-        each(&client, make).await?;
-        applies.push(rate(&client, apply).await?);
+    figure::at_most("apiserver.start", median(starts), "ms", 20.0);
+    let ratio = |of: &dyn Fn(usize) -> f64| median((0..ROUNDS).map(of).collect());
+    figure::at_least(
+        "apiserver.creates_ratio",
+        ratio(&|round| tower[round].creates / real[round].creates),
+        "x",
+        10.0,
+    );
+    figure::at_least(
+        "apiserver.status_applies_ratio",
+        ratio(&|round| tower[round].applies / real[round].applies),
+        "x",
+        10.0,
+    );
+    figure::at_most(
+        "apiserver.memory_ratio",
+        ratio(&|round| tls[round].memory / real[round].memory),
+        "x",
+        0.1,
+    );
+    report("tower", &tower);
+    for (who, servers) in [("tls", &tls), ("real", &real)] {
+        report(who, servers);
+        let memory = median(servers.iter().map(|rates| rates.memory).collect());
+        figure::report(&format!("apiserver.{who}.memory"), memory / 1e6, "MB");
     }
-    figure::report("apiserver-creates", median(creates), "/s");
-    figure::report("apiserver-status-applies", median(applies), "/s");
-    let server = ApiServer::new();
-    let serving = server.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-    let config = Kubeconfig::from_yaml(&serving.kubeconfig()?)?;
-    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-    let client = kube::Client::try_from(config)?;
-    figure::report("apiserver-creates-tls", rate(&client, create).await?, "/s");
-    serving.stop().await;
     Ok(())
+}
+
+fn report<M>(who: &str, servers: &[Rates<M>]) {
+    let mid = |of: fn(&Rates<M>) -> f64| median(servers.iter().map(of).collect());
+    figure::report(
+        &format!("apiserver.{who}.creates"),
+        mid(|rates| rates.creates),
+        "1/s",
+    );
+    figure::report(
+        &format!("apiserver.{who}.status_applies"),
+        mid(|rates| rates.applies),
+        "1/s",
+    );
 }
 
 /// From the constructor to the answer to the first list.
@@ -82,111 +109,45 @@ async fn start() -> Result<Duration> {
     Ok(begin.elapsed())
 }
 
-/// Runs `call` for every number, ten at a time, and says how many went through in a second.
-async fn rate<F>(client: &kube::Client, call: fn(kube::Client, usize) -> F) -> Result<f64>
-where
-    F: Future<Output = Result<()>> + Send + 'static,
-{
-    let begin = Instant::now();
-    each(client, call).await?;
-    Ok(f64::from(u32::try_from(OBJECTS)?) / begin.elapsed().as_secs_f64())
+/// Ours as a process of its own, over TLS.
+fn own_process(runtime: &tokio::runtime::Runtime) -> Result<Rates<f64>> {
+    let mut nursery = process::Nursery::new()?;
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let address = format!("127.0.0.1:{}", process::free_port()?);
+    nursery.spawn("ours", &program, ["hold", &address], &[])?;
+    let kubeconfig = nursery.folder().join("kubeconfig");
+    nursery.wait_for("ours", Duration::from_secs(30), || {
+        let there = kubeconfig.exists();
+        there.then_some(()).ok_or_else(|| "no kubeconfig yet".to_owned())
+    })?;
+    over_tls(runtime, &kubeconfig, &nursery, &["ours"])
 }
 
-async fn each<F>(client: &kube::Client, call: fn(kube::Client, usize) -> F) -> Result<()>
-where
-    F: Future<Output = Result<()>> + Send + 'static,
-{
-    let calls = (0..CALLERS).map(|caller| {
-        let client = client.clone();
-        tokio::spawn(async move {
-            for number in (caller..OBJECTS).step_by(CALLERS) {
-                call(client.clone(), number).await?;
-            }
-            anyhow::Ok(())
-        })
-    });
-    let mut calls = calls.collect::<futures::stream::FuturesUnordered<_>>();
-    while let Some(ended) = calls.next().await {
-        ended??;
-    }
-    Ok(())
+fn real_pair(runtime: &tokio::runtime::Runtime) -> Result<Rates<f64>> {
+    let server = ControlPlane::builder().start()?;
+    let parts = ["kube-apiserver", "etcd"];
+    over_tls(runtime, &server.kubeconfig(), server.processes(), &parts)
 }
 
-async fn create(client: kube::Client, number: usize) -> Result<()> {
-    let map: ConfigMap = serde_json::from_value(json!({
-        "metadata": {"name": format!("map-{number}")},
-        "data": {"payload": "x".repeat(240)},
-    }))?;
-    Api::default_namespaced(client)
-        .create(&PostParams::default(), &map)
-        .await?;
-    Ok(())
-}
-
-async fn define(client: &kube::Client) -> Result<()> {
-    let definition: CustomResourceDefinition = serde_json::from_value(json!({
-        "metadata": {"name": "widgets.bench.example.com"},
-        "spec": {
-            "group": "bench.example.com",
-            "scope": "Namespaced",
-            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
-                    "spec": {"type": "object", "properties": {"size": {"type": "integer"}}},
-                    "status": {"type": "object", "properties": {
-                        "observed": {"type": "integer"},
-                        "conditions": {
-                            "type": "array",
-                            "x-kubernetes-list-type": "map",
-                            "x-kubernetes-list-map-keys": ["type"],
-                            "items": {"type": "object", "required": ["type", "status"], "properties": {
-                                "type": {"type": "string"}, "status": {"type": "string"},
-                                "reason": {"type": "string"}, "message": {"type": "string"},
-                            }},
-                        },
-                    }},
-                }}},
-            }],
-        },
-    }))?;
-    Api::all(client.clone())
-        .create(&PostParams::default(), &definition)
-        .await?;
-    Ok(())
-}
-
-fn widgets(client: kube::Client) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk("bench.example.com", "v1", "Widget");
-    Api::default_namespaced_with(client, &ApiResource::from_gvk(&kind))
-}
-
-async fn make(client: kube::Client, number: usize) -> Result<()> {
-    let widget = serde_json::from_value(json!({
-        "apiVersion": "bench.example.com/v1",
-        "kind": "Widget",
-        "metadata": {"name": format!("widget-{number}")},
-        "spec": {"size": number},
-    }))?;
-    widgets(client).create(&PostParams::default(), &widget).await?;
-    Ok(())
-}
-
-async fn apply(client: kube::Client, number: usize) -> Result<()> {
-    let status = json!({
-        "apiVersion": "bench.example.com/v1",
-        "kind": "Widget",
-        "status": {
-            "observed": number,
-            "conditions": [{"type": "Ready", "status": "True", "reason": "Bench", "message": "it is"}],
-        },
-    });
-    widgets(client)
-        .patch_status(
-            &format!("widget-{number}"),
-            &PatchParams::apply("bench").force(),
-            &Patch::Apply(&status),
-        )
-        .await?;
-    Ok(())
+/// Fills a server; its memory is that of its `parts` together.
+fn over_tls(
+    runtime: &tokio::runtime::Runtime,
+    kubeconfig: &Path,
+    nursery: &process::Nursery,
+    parts: &[&str],
+) -> Result<Rates<f64>> {
+    let memory = async || {
+        tokio::time::sleep(REST).await;
+        let mut bytes = 0;
+        for part in parts {
+            let resident = nursery.resident_bytes(part);
+            bytes += resident.with_context(|| format!("failed to read the memory of {part}"))?;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+        Ok(bytes as f64)
+    };
+    runtime.block_on(async {
+        let client = connect(kubeconfig).await?;
+        fill(&client, memory).await
+    })
 }

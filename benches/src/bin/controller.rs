@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use clusterwright_benches::load::served;
 use clusterwright_benches::myapp::{MyApp, MyAppStatus, stored};
-use clusterwright_benches::{figure, median};
+use clusterwright_benches::{connect, figure, median};
 use clusterwright_clock::Clock;
 use clusterwright_runtime::cache::{Cache, CacheOptions, Change};
 use clusterwright_runtime::client::{Client, Error};
@@ -25,7 +26,6 @@ use clusterwright_runtime::reconcile::{Context, Outcome, Reconciler, Request};
 use clusterwright_testkit::ControlPlane;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{CustomResourceExt as _, ResourceExt as _};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -140,25 +140,13 @@ fn build_peer() -> Result<PathBuf> {
     Ok(binary)
 }
 
-async fn connect(kubeconfig: &Path) -> Result<kube::Client> {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).context("failed to read the kubeconfig")?;
-    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    config.default_retry = false;
-    Ok(kube::Client::try_from(config)?)
-}
-
 async fn define(client: &kube::Client) -> Result<()> {
     let definitions = Api::all(client.clone());
     definitions
         .create(&PostParams::default(), &MyApp::crd())
         .await
         .context("failed to create the definition")?;
-    let established = kube::runtime::conditions::is_crd_established();
-    let waiting = kube::runtime::wait::await_condition(definitions, MyApp::crd_name(), established);
-    tokio::time::timeout(Duration::from_secs(30), waiting)
-        .await
-        .context("the definition is not served")??;
-    Ok(())
+    served(&definitions, MyApp::crd_name()).await
 }
 
 /// Deletes what there is and creates the resources, without a status.
