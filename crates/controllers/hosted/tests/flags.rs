@@ -1,4 +1,4 @@
-//! Every flag that is generated is one that the real programs know, with a value that they can read.
+//! Every flag that is generated, for each minor, is one that the real programs know, with a value that they can read.
 //!
 //! With `--help` at the end, a program reads all flags before it, refuses what it does not know, and does nothing
 //! else.
@@ -45,13 +45,16 @@ fn args(template: &PodTemplateSpec) -> Vec<String> {
         .collect()
 }
 
-/// A small and a full one.
-fn examples() -> [Inputs; 2] {
-    let (control_plane, cluster) = common::everything();
-    [
-        common::inputs(&json!({}), &json!({})),
-        common::inputs(&control_plane, &cluster),
-    ]
+/// A small and a full one of each minor.
+fn examples() -> Vec<Inputs> {
+    let (mut control_plane, cluster) = common::everything();
+    let mut examples = Vec::new();
+    for version in ["v1.33.13", "v1.34.4", "v1.35.4", "v1.36.3"] {
+        control_plane["version"] = json!(version);
+        examples.push(common::inputs(&json!({"version": version}), &json!({})));
+        examples.push(common::inputs(&control_plane, &cluster));
+    }
+    examples
 }
 
 fn check(program: &Path, make: impl Fn(&Inputs, &Settings) -> Desired) {
