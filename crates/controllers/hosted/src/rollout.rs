@@ -121,7 +121,17 @@ pub fn is_ready(pod: &Pod) -> bool {
             .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// The version that a pod runs.
+/// The version that a pod runs: that of its image's tag. A tag that is no version says nothing; then it is the
+/// version that the pod was made for.
+pub fn running_version(pod: &Pod, component: Component) -> Option<Version> {
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let image = containers
+        .find(|container| container.name == component.program())
+        .and_then(|container| container.image.as_deref());
+    image.and_then(Version::of_image).or_else(|| pod_version(pod))
+}
+
+/// The version that a pod was made for.
 pub fn pod_version(pod: &Pod) -> Option<Version> {
     pod.metadata
         .annotations
@@ -131,7 +141,7 @@ pub fn pod_version(pod: &Pod) -> Option<Version> {
         .ok()
 }
 
-/// Whether every live pod of a component runs this version: one that is still stopping counts, it may yet answer.
+/// Whether every live pod of a component was made for this version: one that is still stopping counts, it may yet answer.
 pub fn all_run(pods: &[Pod], component: Component, version: &Version) -> bool {
     pods.iter()
         .filter(|pod| is_of(pod, component) && is_live(pod))
@@ -189,6 +199,36 @@ mod tests {
             Some(date),
             "kept when taken out"
         );
+    }
+
+    #[test]
+    fn a_pod_runs_what_its_image_is() {
+        let runs = |image: &str| {
+            let pod = serde_json::json!({
+                "metadata": {"annotations": {meta::VERSION_ANNOTATION: "v1.36.3"}},
+                "spec": {"containers": [
+                    {"name": "sidecar", "image": "registry.example:5000/sidecar:v1.33.1"},
+                    {"name": "kube-apiserver", "image": image},
+                ]},
+            });
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            running_version(&pod, Component::ApiServer).unwrap().to_string()
+        };
+        for (image, version) in [
+            ("registry.k8s.io/kube-apiserver:v1.36.3", "v1.36.3"),
+            ("registry.example:5000/k8s/api:v1.35.1", "v1.35.1"),
+            ("api:1.35.1", "v1.35.1"),
+            ("api:v1.35.1_vendor.2", "v1.35.1+vendor.2"),
+            ("api:v1.36.0-rc.1", "v1.36.0-rc.1"),
+            ("api:v1.35.1@sha256:0123", "v1.35.1"),
+            ("api:v1.32.9", "v1.32.9"),
+            ("api:v1.35.1-hardened", "v1.36.3"),
+            ("api:stable", "v1.36.3"),
+            ("registry.example:5000/api", "v1.36.3"),
+            ("api@sha256:0123", "v1.36.3"),
+        ] {
+            assert_eq!(runs(image), version, "{image}");
+        }
     }
 
     #[test]

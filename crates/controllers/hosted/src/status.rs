@@ -117,7 +117,7 @@ fn set_versions(status: &mut HostedControlPlaneStatus, snapshot: &Snapshot) {
     let count = |ready_only: bool| {
         let mut versions: Vec<(Version, i32)> = Vec::new();
         for pod in pods().filter(|pod| !ready_only || rollout::is_ready(pod)) {
-            let Some(version) = rollout::pod_version(pod) else {
+            let Some(version) = rollout::running_version(pod, Component::ApiServer) else {
                 continue;
             };
             match versions.iter_mut().find(|(known, _)| *known == version) {

@@ -70,7 +70,7 @@ pub enum VersionError {
     Unsupported(String),
 }
 
-/// A version of Kubernetes that a hosted control plane can run.
+/// A version of Kubernetes: one that a hosted control plane can run, unless it was read from an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(semver::Version);
 
@@ -90,6 +90,16 @@ impl Version {
         let found = ETCD_VERSIONS.iter().find(|(minor, _)| *minor == self.minor());
         // Parsing admits the minors of the table only, which a test holds it to.
         found.map_or(ETCD_VERSIONS[ETCD_VERSIONS.len() - 1].1, |(_, etcd)| *etcd)
+    }
+
+    /// The release that an image is of, by its tag; it may be one that could not be asked for. A tag that is no
+    /// release of Kubernetes, such as `stable` or `v1.36.3-hardened`, says nothing.
+    pub fn of_image(image: &str) -> Option<Self> {
+        let name = image.split('@').next()?.rsplit('/').next()?;
+        let (_, tag) = name.split_once(':')?;
+        let version = semver::Version::parse(&tag.strip_prefix('v').unwrap_or(tag).replace('_', "+")).ok()?;
+        let stage = version.pre.split('.').next().unwrap_or_default();
+        matches!(stage, "" | "alpha" | "beta" | "rc").then_some(Self(version))
     }
 
     /// The tag of Kubernetes' images: tags can't hold a `+`.
