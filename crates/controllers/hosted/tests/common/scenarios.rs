@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use clusterwright_api::Cluster;
+use clusterwright_api::{Cluster, HostedControlPlane};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::harness::{Bench, NAME, condition, holds};
@@ -211,14 +212,60 @@ pub async fn fields_not_supported(bench: &mut Bench) {
         .await;
     bench.until_ready().await;
     let object = bench.get().await.unwrap();
-    let condition = condition(&object, "FieldsNotSupported").unwrap();
+    let condition = condition(&object, "FieldsNotSupported").unwrap().clone();
     assert_eq!(condition.status, "True");
     assert!(
         condition.message.ends_with("spec.gateway, spec.coredns"),
         "{}",
         condition.message
     );
-    assert_eq!(object.spec.inline.gateway.unwrap().name, "public");
+    assert_eq!(object.spec.inline.gateway.as_ref().unwrap().name, "public");
+
+    // One Event for this spec, however often it was looked at, and one for the next.
+    let first = condition.message.clone();
+    told(bench, &object, &[&first]).await;
+    bench.patch(json!({"spec": {"coredns": null}})).await.unwrap();
+    bench.until_ready().await;
+    let next = "kept but not acted on by this release: spec.gateway";
+    told(bench, &object, &[&first, next]).await;
+    quiet(bench).await;
+    told(bench, &object, &[&first, next]).await;
+}
+
+/// Waits until there are as many Events of fields that are not supported as there are notes; they say just these.
+async fn told(bench: &Bench, object: &HostedControlPlane, notes: &[&str]) {
+    let mut events: Vec<Event> = Vec::new();
+    for _ in 0..100 {
+        let list = bench.api::<Event>().list(&ListParams::default()).await.unwrap();
+        events = list.items;
+        events.retain(|event| {
+            let regarding = event
+                .regarding
+                .as_ref()
+                .and_then(|regarding| regarding.uid.as_ref());
+            event.reason.as_deref() == Some("FieldsNotSupported") && regarding == object.uid().as_ref()
+        });
+        if events.len() >= notes.len() {
+            break;
+        }
+        tokio::time::sleep(bench.pause).await;
+    }
+    let mut said: Vec<&str> = events.iter().filter_map(|event| event.note.as_deref()).collect();
+    said.sort_unstable();
+    let mut notes = notes.to_vec();
+    notes.sort_unstable();
+    assert_eq!(said, notes);
+    for event in &events {
+        let regarding = event.regarding.clone().unwrap();
+        assert_eq!(regarding.kind.as_deref(), Some("HostedControlPlane"));
+        assert_eq!(
+            regarding.api_version.as_deref(),
+            Some("controlplane.cluster.x-k8s.io/v1alpha1")
+        );
+        assert_eq!(regarding.name.as_deref(), Some(NAME));
+        assert_eq!(event.type_.as_deref(), Some("Warning"));
+        assert_eq!(event.series, None, "told more than once");
+    }
 }
 
 /// A root that has gone is not made anew, and nothing else is touched.
@@ -274,7 +321,7 @@ pub async fn delete_leaves_nothing(bench: &mut Bench) {
 /// Deletes the control plane and waits until it is gone.
 pub async fn delete(bench: &Bench) {
     bench
-        .api::<clusterwright_api::HostedControlPlane>()
+        .api::<HostedControlPlane>()
         .delete(NAME, &DeleteParams::default())
         .await
         .unwrap();
