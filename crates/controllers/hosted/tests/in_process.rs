@@ -54,6 +54,8 @@ scenarios!(
     restart_changes_nothing,
     upgrade,
     versions_are_guarded,
+    fields_are_validated,
+    volumes_do_not_shrink,
     pause,
     fields_not_supported,
     a_lost_root_is_not_made_anew,

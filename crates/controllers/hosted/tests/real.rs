@@ -50,6 +50,8 @@ async fn scenarios_on_the_real_server() {
         restart_changes_nothing,
         upgrade,
         versions_are_guarded,
+        fields_are_validated,
+        volumes_do_not_shrink,
         pause,
         fields_not_supported,
         a_lost_root_is_not_made_anew,

@@ -11,6 +11,7 @@ pub mod account;
 pub mod crash;
 pub mod harness;
 pub mod scenarios;
+pub mod validation;
 pub mod world;
 
 use clusterwright_api::{Cluster, HostedControlPlane};

@@ -11,6 +11,8 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::harness::{Bench, NAME, condition, holds};
+#[allow(unused_imports, reason = "each test file uses a part")]
+pub use super::validation::{fields_are_validated, volumes_do_not_shrink};
 
 /// From nothing to Ready, and then no write without a change.
 pub async fn create_to_ready(bench: &mut Bench) {
