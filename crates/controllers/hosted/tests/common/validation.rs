@@ -12,18 +12,49 @@ fn claims() -> Value {
 }
 
 /// Specs to refuse, each with words of the answer.
-fn refused() -> Vec<(Value, &'static str)> {
-    let api_server = |fields: Value| json!({"deployment": {"apiServer": fields}});
-    let mount = |fields: Value| api_server(json!({"mounts": {"x": fields}}));
-    let backup =
-        |schedule: &str| json!({"etcd": {"backup": {"schedule": schedule, "secret": {"name": "s3"}}}});
-    let issuer = |url: &str, fields: Value| json!({"oidcProviders": {url: fields}});
-    let webhook =
-        |targets: Value| api_server(json!({"audit": {"policy": {}, "webhook": {"targets": targets}}}));
+type Refused = Vec<(Value, &'static str)>;
+
+fn refused() -> Refused {
+    [
+        general_refused(),
+        etcd_refused(),
+        identities_refused(),
+        api_servers_refused(),
+    ]
+    .concat()
+}
+
+fn general_refused() -> Refused {
     vec![
         (json!({"replicas": 0}), "spec.replicas"),
         (json!({"replicas": "three"}), "spec.replicas"),
-        // etcd
+        (
+            json!({"deployment": {"controllerManager": {"replicas": -1}}}),
+            "spec.deployment.controllerManager.replicas",
+        ),
+        (
+            json!({"gateway": {"namespace": "gw"}}),
+            "spec.gateway.name: Required value",
+        ),
+        (json!({"rollout": {}}), "spec.rollout"),
+        (json!({"rollout": {"after": "soon"}}), "spec.rollout.after"),
+        (
+            json!({"controlPlaneEndpoint": {"port": 0}}),
+            "spec.controlPlaneEndpoint.port",
+        ),
+        (
+            json!({"controlPlaneEndpoint": {"port": 65536}}),
+            "spec.controlPlaneEndpoint.port",
+        ),
+        (json!({"version": ""}), "spec.version"),
+        (json!({"version": null}), "spec.version: Required value"),
+    ]
+}
+
+fn etcd_refused() -> Refused {
+    let backup =
+        |schedule: &str| json!({"etcd": {"backup": {"schedule": schedule, "secret": {"name": "s3"}}}});
+    vec![
         (
             json!({"etcd": {"autoGrow": true, "volumeSize": "8Gi"}}),
             "volumeSize may only be given with autoGrow: false",
@@ -52,7 +83,12 @@ fn refused() -> Vec<(Value, &'static str)> {
             json!({"etcd": {"backup": {"schedule": "@daily", "secret": {}}}}),
             "spec.etcd.backup.secret.name: Required value",
         ),
-        // Identities and certificates
+    ]
+}
+
+fn identities_refused() -> Refused {
+    let issuer = |url: &str, fields: Value| json!({"oidcProviders": {url: fields}});
+    vec![
         (
             issuer(
                 "https://kubernetes.default.svc.cluster.local",
@@ -98,7 +134,15 @@ fn refused() -> Vec<(Value, &'static str)> {
             json!({"certificates": {"caCertificateDuration": "-1h"}}),
             "spec.certificates.caCertificateDuration",
         ),
-        // The API servers
+    ]
+}
+
+fn api_servers_refused() -> Refused {
+    let api_server = |fields: Value| json!({"deployment": {"apiServer": fields}});
+    let mount = |fields: Value| api_server(json!({"mounts": {"x": fields}}));
+    let webhook =
+        |targets: Value| api_server(json!({"audit": {"policy": {}, "webhook": {"targets": targets}}}));
+    vec![
         (mount(json!({"path": "/x"})), "at least 2"),
         (
             mount(json!({"path": "/x", "configMap": {"name": "c"}, "secret": {"secretName": "s"}})),
@@ -129,27 +173,6 @@ fn refused() -> Vec<(Value, &'static str)> {
             webhook(json!([{"authentication": {"secretName": "s"}}])),
             "server: Required value",
         ),
-        // The rest
-        (
-            json!({"deployment": {"controllerManager": {"replicas": -1}}}),
-            "spec.deployment.controllerManager.replicas",
-        ),
-        (
-            json!({"gateway": {"namespace": "gw"}}),
-            "spec.gateway.name: Required value",
-        ),
-        (json!({"rollout": {}}), "spec.rollout"),
-        (json!({"rollout": {"after": "soon"}}), "spec.rollout.after"),
-        (
-            json!({"controlPlaneEndpoint": {"port": 0}}),
-            "spec.controlPlaneEndpoint.port",
-        ),
-        (
-            json!({"controlPlaneEndpoint": {"port": 65536}}),
-            "spec.controlPlaneEndpoint.port",
-        ),
-        (json!({"version": ""}), "spec.version"),
-        (json!({"version": null}), "spec.version: Required value"),
     ]
 }
 
