@@ -58,6 +58,13 @@ impl Drop for Bench {
 impl Bench {
     /// Prepares a server: our CRDs, a namespace, and a world that acts in it.
     pub async fn new(client: Client, clock: Clock, pause: Duration) -> Self {
+        let mut bench = Self::without_world(client, clock, pause).await;
+        bench.spawn(bench.world.clone().run(pause, pause * 8));
+        bench
+    }
+
+    /// As [`Bench::new`], where others do what the world does.
+    pub async fn without_world(client: Client, clock: Clock, pause: Duration) -> Self {
         for mut crd in clusterwright_api::crds()
             .into_iter()
             .chain([clusterwright_api::cluster_crd()])
@@ -96,7 +103,6 @@ impl Bench {
             }
         }
         let world = World::new(client.clone(), NAMESPACE);
-        let tasks = vec![tokio::spawn(world.clone().run(pause, pause * 8))];
         Self {
             client,
             controller: None,
@@ -104,7 +110,7 @@ impl Bench {
             namespace: NAMESPACE.to_owned(),
             world,
             clock,
-            tasks,
+            tasks: Vec::new(),
             pause,
             patience: Duration::from_mins(1),
         }
