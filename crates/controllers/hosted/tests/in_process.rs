@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clusterwright_apiserver::ApiServer;
 use clusterwright_apiserver::faults::{Fault, Rule};
+use clusterwright_apiserver::record::Call;
 use clusterwright_clock::Clock;
 use common::crash::{Crash, End};
 use common::harness::{Bench, run};
@@ -138,8 +139,11 @@ const CONTROLLER: &str = "controller";
 
 /// A bench whose controller is struck by these rules.
 async fn struck(rules: impl IntoIterator<Item = Rule>) -> Bench {
-    let server = server();
-    let mut bench = bench(&server).await;
+    started(&server(), rules).await
+}
+
+async fn started(server: &ApiServer, rules: impl IntoIterator<Item = Rule>) -> Bench {
+    let mut bench = bench(server).await;
     for rule in rules {
         server.faults().add(rule.user(CONTROLLER));
     }
@@ -154,20 +158,33 @@ async fn made(bench: &Bench) -> (BTreeSet<String>, Value) {
     end_state(bench).await
 }
 
-/// The fault at each write of a creation in turn, of the request and of the answer.
-async fn at_each_write(fault: Fault) {
-    let expected = made(&struck([]).await).await;
-    for (verb, most) in [("create", 14), ("patch", 24)] {
-        for nth in 1..=most {
-            let rule = Rule::on(verb, "*", fault).nth(nth);
-            // Which of the two it is changes from call to call, and from fault to fault.
-            let rule = if nth % 2 == 0 {
-                rule.after_it_is_applied()
-            } else {
-                rule
+/// How many good calls there are between two that are struck: enough to get over the one before the next.
+const APART: u64 = 10;
+
+/// The fault at each call of a creation in turn, reads and watches too, of the request and of the answer. A run has
+/// several positions, far apart; together the runs have all.
+async fn at_each_call(fault: Fault) {
+    let server = server();
+    server.record().start();
+    let expected = made(&started(&server, []).await).await;
+    let calls = server.record().take();
+    let is_counted = |call: &&Call| call.user == CONTROLLER;
+    let total = calls.iter().filter(is_counted).count() as u64;
+    // A watch for each kind, and a write for each object.
+    assert!(total >= 45, "only {total} calls");
+    for first in 1..=APART.min(total) {
+        for applied in [false, true] {
+            let at = |nth| {
+                let rule = Rule::on("*", "*", fault).nth(nth);
+                if applied { rule.after_it_is_applied() } else { rule }
             };
-            let bench = struck([rule]).await;
-            assert_eq!(made(&bench).await, expected, "{fault:?} at {verb} number {nth}");
+            let positions = (first..=total).step_by(usize::try_from(APART).unwrap());
+            let bench = struck(positions.map(at)).await;
+            assert_eq!(
+                made(&bench).await,
+                expected,
+                "{fault:?} at every {APART}th call from number {first}, applied: {applied}"
+            );
         }
     }
 }
@@ -216,11 +233,11 @@ async fn at_all_writes(fault: Fault) {
 
 macro_rules! faults {
     ($($name:ident: $fault:expr,)+) => {
-        mod each_write {
+        mod each_call {
             use super::*;
             $(#[tokio::test(start_paused = true)]
             async fn $name() {
-                at_each_write($fault).await;
+                at_each_call($fault).await;
             })+
         }
         mod all_writes {
@@ -259,8 +276,8 @@ async fn watches_that_break_or_fall_behind_lead_to_the_same_end() {
     }
 }
 
-/// The controller's process ends at each of its writes in a part of its life, and a new one takes its place.
-async fn ends_at_each_write(part: &'static str, end: End) {
+/// The controller's process ends at each of its calls in a part of its life, and a new one takes its place.
+async fn ends_at_each_call(part: &'static str, end: End) {
     let expected = life(&mut struck([]).await, part, |_, _| {}).await;
     let mut last = 1;
     loop {
@@ -275,7 +292,7 @@ async fn ends_at_each_write(part: &'static str, end: End) {
                 }
                 return;
             }
-            // The one before hands over; this one ends at its n-th write.
+            // The one before hands over; this one ends at its n-th call.
             if let Some(running) = running.take() {
                 running.cancel();
             }
@@ -292,13 +309,14 @@ async fn ends_at_each_write(part: &'static str, end: End) {
             });
         })
         .await;
-        assert_eq!(states, expected, "{part}: {end:?} at write {last}");
+        assert_eq!(states, expected, "{part}: {end:?} at call {last}");
         if crash.calls() < last {
             break;
         }
         last += 1;
     }
-    assert!(last > 10, "{part}: only {last} writes were seen");
+    // A watch for each kind, and then writes.
+    assert!(last > 20, "{part}: only {last} calls were seen");
 }
 
 macro_rules! ends {
@@ -307,7 +325,7 @@ macro_rules! ends {
             use super::*;
             $(#[tokio::test(start_paused = true)]
             async fn $name() {
-                ends_at_each_write($part, $end).await;
+                ends_at_each_call($part, $end).await;
             })+
         }
     };

@@ -70,19 +70,13 @@ impl Service<Request<Body>> for Crash {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let this = self.clone();
         Box::pin(async move {
-            // Reads and watches change nothing: to end at one is to end before the next write.
-            let writes = request.method() != http::Method::GET;
-            let call = if writes {
-                this.calls.fetch_add(1, Ordering::SeqCst) + 1
-            } else {
-                0
-            };
-            if writes && (call > this.last || (call == this.last && this.end == End::BeforeSent)) {
+            let call = this.calls.fetch_add(1, Ordering::SeqCst) + 1;
+            if call > this.last || (call == this.last && this.end == End::BeforeSent) {
                 this.ended.notify_one();
                 return std::future::pending().await;
             }
             let answer = this.inner.send(request).await?;
-            if writes && call == this.last {
+            if call == this.last {
                 this.ended.notify_one();
                 return std::future::pending().await;
             }
