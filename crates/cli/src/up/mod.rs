@@ -1,5 +1,6 @@
 //! `clusterwright up`: everything on this machine, until it is stopped.
 
+mod documents;
 pub mod manifests;
 mod objects;
 mod prepare;
@@ -145,7 +146,10 @@ impl Home {
 /// A server that has the custom resources and the manifests, and a kubeconfig for it, which is told of.
 async fn prepare(args: &Args, wanted: &[Manifest], home: &Home) -> Result<(ApiServer, Serving)> {
     prepare::rehearse(wanted, args.force).await?;
-    let server = ApiServer::new();
+    let server = match documents::folder() {
+        Some(folder) => ApiServer::builder().documents(folder).build(),
+        None => ApiServer::new(),
+    };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let serving = server.serve(address).await.with_context(|| {
         format!("failed to listen on {address}: choose another --port, or leave it out for one that is free")
