@@ -81,6 +81,10 @@ async fn end_state(bench: &Bench) -> (BTreeSet<String>, Value) {
         condition.remove("lastTransitionTime");
         condition.remove("observedGeneration");
     }
+    // They are a map by type, in the order in which they came about.
+    if let Some(conditions) = status["conditions"].as_array_mut() {
+        conditions.sort_by_key(|condition| condition["type"].to_string());
+    }
     status.as_object_mut().unwrap().remove("observedGeneration");
     (
         names,
@@ -258,6 +262,56 @@ faults! {
     cut: Fault::Cut,
     // Longer than a reconcile may take.
     latency: Fault::Latency(Duration::from_secs(90)),
+}
+
+/// How long a watch says nothing: longer than a creation takes.
+const BEHIND: Duration = Duration::from_secs(20);
+
+/// From nothing to where nothing changes any more. Ready may come before: it is said of Deployments, and the versions
+/// are those of pods, whose watch may be the one that is behind.
+async fn settled(bench: &Bench) -> (BTreeSet<String>, Value) {
+    let mut state = made(bench).await;
+    loop {
+        tokio::time::sleep(BEHIND * 2).await;
+        let next = end_state(bench).await;
+        if next == state {
+            return state;
+        }
+        state = next;
+    }
+}
+
+/// The fault at the watch of each kind in turn, and at the two that take its place where it broke. By kind, because
+/// the order in which the watches begin is left to chance.
+async fn at_each_watch(fault: Fault) {
+    let server = server();
+    server.record().start();
+    let expected = settled(&started(&server, []).await).await;
+    let calls = server.record().take();
+    let is_counted = |call: &&Call| call.user == CONTROLLER && call.verb == "watch";
+    let watched: BTreeSet<String> = calls.iter().filter(is_counted).map(resource).collect();
+    assert!(watched.len() >= 10, "only {watched:?}");
+    for resource in watched {
+        let rule = Rule::on("watch", &resource, fault).times(3);
+        let bench = struck([rule]).await;
+        assert_eq!(settled(&bench).await, expected, "{fault:?} at {resource}");
+    }
+}
+
+/// A call's resource as rules name it.
+fn resource(call: &Call) -> String {
+    let name = format!("{}.{}", call.resource, call.group);
+    name.trim_end_matches('.').to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_watch_that_breaks() {
+    at_each_watch(Fault::DropWatch(Duration::from_millis(300))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_watch_that_falls_behind() {
+    at_each_watch(Fault::StaleWatch(BEHIND)).await;
 }
 
 #[tokio::test(start_paused = true)]
