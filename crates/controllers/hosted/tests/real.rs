@@ -104,7 +104,11 @@ async fn the_real_controller_manager_makes_the_pods() {
             let owner = &pod.owner_references()[0];
             let ready = clusterwright_hosted::rollout::is_ready(pod);
             let name = owner.name.rsplit_once('-').filter(|_| owner.kind == "ReplicaSet");
-            format!("{} {} {ready}", owner.kind, name.map_or(owner.name.as_str(), |(name, _)| name))
+            format!(
+                "{} {} {ready}",
+                owner.kind,
+                name.map_or(owner.name.as_str(), |(name, _)| name)
+            )
         })
         .collect();
     made.sort();
@@ -122,7 +126,9 @@ async fn the_real_controller_manager_makes_the_pods() {
         ]
     );
     let services: Vec<Service> = bench.world.list().await.unwrap();
-    let balanced = services.iter().filter_map(|service| service.status.clone()?.load_balancer?.ingress);
+    let balanced = services
+        .iter()
+        .filter_map(|service| service.status.clone()?.load_balancer?.ingress);
     let endpoint = bench.get().await.unwrap().spec.control_plane_endpoint.unwrap();
     let addresses: Vec<_> = balanced.flatten().filter_map(|ingress| ingress.ip).collect();
     assert_eq!(addresses, [endpoint.host]);
