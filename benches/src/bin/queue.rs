@@ -129,7 +129,7 @@ async fn slow() -> Result<f64> {
 
 async fn run<F, W>(queue: Arc<Queue<ObjectKey>>, concurrency: usize, countdown: Arc<Countdown>, work: F)
 where
-    F: Fn(&ObjectKey) -> W,
+    F: Fn(&ObjectKey) -> W + Send + Sync + 'static,
     W: Future<Output = ()> + Send + 'static,
 {
     let shutdown = CancellationToken::new();

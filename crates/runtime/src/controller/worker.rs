@@ -89,7 +89,8 @@ impl<R: Reconciler> Worker<R> {
         shared.environment.client.cache().synced().await;
         ready.set();
         let queue = Arc::clone(&shared.queue);
-        dispatch(queue, shared.settings.concurrency, &shutdown, |item| {
+        let concurrency = shared.settings.concurrency;
+        dispatch(queue, concurrency, &shutdown, move |item| {
             Arc::clone(&shared).work(item.key.clone(), item.failures)
         })
         .await;

@@ -135,6 +135,25 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         self.change(|state, now| state.done(item, end, now));
     }
 
+    /// The work on a key has ended: takes the next one, where one is ready.
+    fn done_and_next(&self, item: Item<K>, end: End) -> Option<Item<K>> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let mut news = state.done(item, end, now);
+        let next = match state.pop(now) {
+            Pop::Item(item) => {
+                news |= state.ready() > 0;
+                Some(item)
+            }
+            Pop::Until(_) | Pop::Empty => None,
+        };
+        drop(state);
+        if news {
+            self.news.notify_one();
+        }
+        next
+    }
+
     /// How many keys are ready.
     pub fn ready(&self) -> usize {
         self.state.lock().ready()
