@@ -16,6 +16,7 @@ use std::time::Duration;
 use clusterwright_api::{Cluster, HostedControlPlane, cluster_crd};
 use clusterwright_apiserver::companions::{Companions, Stages};
 use clusterwright_apiserver::{ApiServer, Serving};
+use clusterwright_testkit::{ControlPlane, KubeconfigUser, require, tools};
 use common::{PATIENCE, Running, clusterwright, free_port};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -324,4 +325,35 @@ async fn a_manager_works_on_what_it_is_told_to_and_gives_the_lease_back() {
     );
     assert_eq!(holder(lease.get("clusterwright").await.unwrap()), "");
     assert!(Path::new(&world.kubeconfig()).exists());
+}
+
+#[test]
+fn what_is_denied_is_named_with_the_way_out() {
+    const TOKEN: &str = "powerless-token";
+    for name in ["etcd", "kube-apiserver"] {
+        require!(tools::find(name));
+    }
+    let control_plane = ControlPlane::builder()
+        .user(TOKEN, "powerless", &["nobodies"])
+        .start()
+        .unwrap();
+    let kubeconfig = control_plane
+        .write_kubeconfig("powerless", &KubeconfigUser::Token(TOKEN))
+        .unwrap();
+    for (more, scope) in [
+        (&[][..], "at the cluster scope"),
+        (&["--namespace", "team"][..], "in the namespace \"team\""),
+    ] {
+        let (manager, ..) = manager(&kubeconfig.display().to_string(), more);
+        let (status, said) = manager.end();
+        assert_eq!(status.code(), Some(1), "{said}");
+        for part in [
+            "the cluster does not allow what the controllers need",
+            "User \"powerless\" cannot list resource \"hostedcontrolplanes\"",
+            scope,
+            "deploy/install.yaml has the roles",
+        ] {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+    }
 }
