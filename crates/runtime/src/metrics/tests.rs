@@ -124,7 +124,7 @@ async fn bounds_the_priorities() {
     let text = stable(&metrics);
     assert_eq!(text.matches("\nworkqueue_depth{").count(), 26);
     assert!(
-        text.contains(r#"priority="exceeded_cardinality_limit"} 75"#),
+        text.contains(r#"priority="exceeded_cardinality_limit"} 76"#),
         "{text}"
     );
 }
