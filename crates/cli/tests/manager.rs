@@ -16,8 +16,9 @@ use std::time::Duration;
 use clusterwright_api::{Cluster, HostedControlPlane, cluster_crd};
 use clusterwright_apiserver::companions::{Companions, Stages};
 use clusterwright_apiserver::{ApiServer, Serving};
+use clusterwright_testkit::process::free_port;
 use clusterwright_testkit::{ControlPlane, KubeconfigUser, require, tools};
-use common::{PATIENCE, Running, clusterwright, free_port};
+use common::{PATIENCE, Running, clusterwright};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
@@ -157,7 +158,7 @@ async fn get(port: u16, path: &str) -> String {
 }
 
 fn manager(kubeconfig: &str, args: &[&str]) -> (Running, u16, u16) {
-    let (health, metrics) = (free_port(), free_port());
+    let (health, metrics) = (free_port().unwrap(), free_port().unwrap());
     let mut command = clusterwright(&["manager", "--kubeconfig", kubeconfig]);
     command.args(["--health-probe-bind-address", &format!("127.0.0.1:{health}")]);
     command.args(["--metrics-bind-address", &format!("127.0.0.1:{metrics}")]);

@@ -249,11 +249,7 @@ fn a_kubeconfig_that_points_nowhere_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
     // The port was free a moment ago, and nobody listens.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = clusterwright_testkit::process::free_port().unwrap();
     std::fs::write(&path, kubeconfig(port)).unwrap();
     let output = clusterwright(&["manager", "--kubeconfig", path.to_str().unwrap()]);
     let said = String::from_utf8(output.stderr).unwrap();

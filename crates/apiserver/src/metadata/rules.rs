@@ -19,7 +19,7 @@ pub(crate) fn of_mut(object: &mut Value) -> &mut Map<String, Value> {
     }
     match slot {
         Value::Object(map) => map,
-        // Just made to be a map.
+        // Just made to be a map; the borrow checker takes no form that makes and gives it in one match.
         _ => unreachable!("metadata is a map"),
     }
 }

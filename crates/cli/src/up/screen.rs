@@ -5,9 +5,8 @@ use super::tree::Row;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 
-/// The last line about each object, by what tells it from others and from one of its name before it; with how the
-/// object is called.
-type Said = BTreeMap<String, (String, String)>;
+/// The last line about each object, by how it is called and its uid, which tells it from one of its name before it.
+type Said = BTreeMap<(String, String), String>;
 
 /// Where the tree is shown.
 pub enum Screen {
@@ -140,27 +139,21 @@ fn changes(rows: &[Row], said: &mut Said) -> Vec<String> {
         "" => row.name.clone(),
         namespace => format!("{} -n {namespace}", row.name),
     };
-    let now: Said = rows
+    let now: Vec<((String, String), String)> = rows
         .iter()
         .map(|row| {
             let (mark, _) = mark(&row.state);
             let name = called(row);
             let line = format!("{mark} {name}  {}", message(row)).trim_end().to_owned();
-            (format!("{name} {}", row.uid), (name, line))
+            ((name, row.uid.clone()), line)
         })
         .collect();
-    let there: BTreeSet<&str> = now.values().map(|(name, _)| name.as_str()).collect();
-    let mut lines: Vec<String> = said
-        .iter()
-        .filter(|(key, (name, _))| !now.contains_key(*key) && !there.contains(name.as_str()))
-        .map(|(_, (name, _))| format!("✗ {name}  was deleted"))
-        .collect();
-    let keys = rows.iter().map(|row| format!("{} {}", called(row), row.uid));
-    lines.extend(keys.filter_map(|key| {
-        let (_, line) = now.get(&key)?;
-        (said.get(&key).map(|(_, line)| line) != Some(line)).then(|| line.clone())
-    }));
-    *said = now;
+    let there: BTreeSet<&str> = now.iter().map(|((name, _), _)| name.as_str()).collect();
+    let gone = said.keys().filter(|(name, _)| !there.contains(name.as_str()));
+    let gone = gone.map(|(name, _)| format!("✗ {name}  was deleted"));
+    let new = now.iter().filter(|(key, line)| said.get(key) != Some(line));
+    let lines = gone.chain(new.map(|(_, line)| line.clone())).collect();
+    *said = now.into_iter().collect();
     lines
 }
 

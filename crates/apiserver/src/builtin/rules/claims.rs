@@ -48,6 +48,34 @@ pub(super) fn validate_modes(modes: &Value, path: &Path, errors: &mut FieldError
     }
 }
 
+/// What claims and volumes say alike: which class they are of, and whether they hold files or blocks.
+pub(super) fn validate_kind(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    if !text(spec, "storageClassName").is_empty() {
+        let at = path.child("storageClassName");
+        subdomain(&at, text(spec, "storageClassName"), errors);
+    }
+    if !spec["volumeMode"].is_null() {
+        let at = path.child("volumeMode");
+        not_supported(&at, &spec["volumeMode"], &["Block", "Filesystem"], errors);
+    }
+}
+
+/// Warns of an annotation that a field has replaced.
+pub(super) fn warn_of_annotation(
+    object: &Value,
+    name: &str,
+    since: &str,
+    instead: &str,
+    said: &mut Vec<String>,
+) {
+    if !object["metadata"]["annotations"][name].is_null() {
+        let at = Path::new("metadata").child("annotations").key(name);
+        said.push(format!(
+            r#"{at}: deprecated since {since}; use "{instead}" attribute instead"#
+        ));
+    }
+}
+
 /// The rules for the spec of a claim; also for those in templates.
 pub(super) fn validate_spec(spec: &Value, path: &Path) -> FieldErrors {
     let mut errors = FieldErrors::new();
@@ -66,22 +94,7 @@ pub(super) fn validate_spec(spec: &Value, path: &Path) -> FieldErrors {
         }
         Some(_) => {}
     }
-    if !text(spec, "storageClassName").is_empty() {
-        subdomain(
-            &path.child("storageClassName"),
-            text(spec, "storageClassName"),
-            &mut errors,
-        );
-    }
-    if !spec["volumeMode"].is_null() {
-        let known = ["Block", "Filesystem"];
-        not_supported(
-            &path.child("volumeMode"),
-            &spec["volumeMode"],
-            &known,
-            &mut errors,
-        );
-    }
+    validate_kind(spec, path, &mut errors);
     errors
 }
 
@@ -163,11 +176,7 @@ impl Rules for Claims {
             return Vec::new();
         }
         let mut said = Vec::new();
-        if !object["metadata"]["annotations"][CLASS].is_null() {
-            said.push(format!(
-                r#"metadata.annotations[{CLASS}]: deprecated since v1.8; use "storageClassName" attribute instead"#
-            ));
-        }
+        warn_of_annotation(object, CLASS, "v1.8", "storageClassName", &mut said);
         said.extend(warnings::of_claim_spec(&Path::new("spec"), &object["spec"]));
         said
     }

@@ -95,19 +95,7 @@ fn validate(object: &Value) -> FieldErrors {
         let why = "may not be 'recycle' for a hostPath mount of '/'";
         errors.push(FieldError::forbidden(&policy, why));
     }
-    if !text(spec, "storageClassName").is_empty() {
-        let at = path.child("storageClassName");
-        subdomain(&at, text(spec, "storageClassName"), &mut errors);
-    }
-    if !spec["volumeMode"].is_null() {
-        let known = ["Block", "Filesystem"];
-        not_supported(
-            &path.child("volumeMode"),
-            &spec["volumeMode"],
-            &known,
-            &mut errors,
-        );
-    }
+    claims::validate_kind(spec, &path, &mut errors);
     if let Some(class) = spec["volumeAttributesClassName"].as_str() {
         let at = path.child("volumeAttributesClassName");
         if class.is_empty() {
@@ -287,21 +275,8 @@ impl Rules for Volumes {
             return Vec::new();
         }
         let mut said = Vec::new();
-        let annotations = Path::new("metadata").child("annotations");
-        for (name, why) in [
-            (
-                CLASS,
-                "deprecated since v1.8; use \"storageClassName\" attribute instead",
-            ),
-            (
-                MOUNT_OPTIONS,
-                "deprecated since v1.31; use \"mountOptions\" attribute instead",
-            ),
-        ] {
-            if !object["metadata"]["annotations"][name].is_null() {
-                said.push(format!("{}: {why}", annotations.key(name)));
-            }
-        }
+        claims::warn_of_annotation(object, CLASS, "v1.8", "storageClassName", &mut said);
+        claims::warn_of_annotation(object, MOUNT_OPTIONS, "v1.31", "mountOptions", &mut said);
         warnings::of_persistent_volume(&object["spec"], &mut said);
         said
     }

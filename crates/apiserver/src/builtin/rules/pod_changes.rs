@@ -2,12 +2,12 @@
 //! where it may run; and containers for debugging may be added.
 
 use super::check::{items, shown_as, text};
-use super::{containers, pods, scheduling};
+use super::scheduling::{self, REQUIRED};
+use super::{containers, pods};
 use crate::field::{FieldError, FieldErrors, Kind, Path};
 use serde_json::{Value, json};
 
 const UNCHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const LONGEST: i64 = 2_147_483_647;
 
 pub(super) fn validate(object: &Value, old: &Value) -> FieldErrors {

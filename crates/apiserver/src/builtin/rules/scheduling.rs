@@ -5,9 +5,12 @@ use super::labels::validate_selector;
 use crate::field::{FieldError, FieldErrors, Path};
 use serde_json::{Value, json};
 
+/// The field of an affinity that must hold.
+pub(super) const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+/// The field of an affinity that weighs.
+pub(super) const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+
 pub(super) fn validate_affinity(affinity: &Value, path: &Path, errors: &mut FieldErrors) {
-    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-    const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
     let node = &affinity["nodeAffinity"];
     let at = path.child("nodeAffinity");
     if !node[REQUIRED].is_null() {

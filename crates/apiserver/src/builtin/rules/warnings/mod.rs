@@ -5,6 +5,7 @@ mod containers;
 mod volumes;
 
 use super::check::{items, text};
+use super::scheduling::{PREFERRED, REQUIRED};
 use crate::builtin::quantity::Quantity;
 use crate::field::Path;
 use crate::metadata::names;
@@ -238,9 +239,6 @@ fn of_template(path: &Path, template: &Value) -> Vec<String> {
     }
     said
 }
-
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 /// What selects nodes.
 fn of_nodes(spec: &Value, path: &Path, said: &mut Vec<String>) {
