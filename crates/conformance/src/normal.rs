@@ -26,7 +26,7 @@ static TOKEN_VOLUME: LazyLock<Regex> = LazyLock::new(|| regex(r"\bkube-api-acces
 static TEMPORARY: LazyLock<Regex> = LazyLock::new(|| regex(r"/tmp/[A-Za-z0-9._/-]+"));
 static VERSION_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(
-        r#"((?i:resource ?version)[\\"]*[:=]\s*[\\"]*|current: |in the precondition \(|in record \()"#,
+        r#"((?i:resource ?version)[\\"]*[:=]\s*[\\"]*|ResourceVersion in object meta: |current: |in the precondition \(|in record \()"#,
         r"(\d{1,19})( \(\d+\))?"
     ))
 });

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 /// Plural, API version, kind, and whether it lives in a namespace.
 const SHORT: &[(&str, &str, &str, bool)] = &[
+    ("bindings", "v1", "Binding", true),
     ("configmaps", "v1", "ConfigMap", true),
     ("endpoints", "v1", "Endpoints", true),
     ("limitranges", "v1", "LimitRange", true),
@@ -26,6 +27,7 @@ const SHORT: &[(&str, &str, &str, bool)] = &[
     ("jobs", "batch/v1", "Job", true),
     ("cronjobs", "batch/v1", "CronJob", true),
     ("poddisruptionbudgets", "policy/v1", "PodDisruptionBudget", true),
+    ("endpointslices", "discovery.k8s.io/v1", "EndpointSlice", true),
     ("leases", "coordination.k8s.io/v1", "Lease", true),
     ("events", "events.k8s.io/v1", "Event", true),
     ("ingresses", "networking.k8s.io/v1", "Ingress", true),

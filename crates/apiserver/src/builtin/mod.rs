@@ -112,6 +112,29 @@ fn resource(line: &Value, entry: &Value, entries: &[Value]) -> Resource {
     }
 }
 
+/// The resource that the body of a subresource's request is of: a kind that is not served by itself.
+pub(crate) fn body(group: &str, version: &str, kind: &str) -> Resource {
+    // Older versions of these kinds are the same objects.
+    let schema = definitions::schema(&definition_name(group, "v1", kind));
+    let plural = format!("{}s", kind.to_lowercase());
+    Resource {
+        group: group.into(),
+        version: version.into(),
+        kind: kind.into(),
+        list_kind: format!("{kind}List").into(),
+        singular: kind.to_lowercase().into(),
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        namespaced: true,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+        strategy: Arc::new(strategy::BuiltIn::new(schema.clone(), group, &plural, false)),
+        plural: plural.into(),
+        schema,
+        custom: None,
+    }
+}
+
 fn subresource(plural: &str, own: (&str, &str, &str), entry: &Value) -> Option<Subresource> {
     let name = text(&entry["name"]).strip_prefix(plural)?.strip_prefix('/')?;
     let group = entry["group"].as_str().unwrap_or(own.0);

@@ -113,6 +113,20 @@ impl Context<'_> {
         }
     }
 
+    /// The same request with another object at its centre, as a write that follows from it has.
+    pub(crate) fn about<'b>(&'b self, served: Arc<Served>, path: &'b ResourcePath) -> Context<'b> {
+        Context {
+            inner: self.inner,
+            request: self.request,
+            path,
+            table: self.table.clone(),
+            served,
+            accepted: self.accepted.clone(),
+            warnings: RefCell::default(),
+            struck: self.struck,
+        }
+    }
+
     /// The group of the resource.
     pub(crate) fn group(&self) -> &str {
         &self.served.resource.group
@@ -280,6 +294,7 @@ fn route(cx: &Context<'_>) -> ApiResult<Response<Body>> {
             "list" => read::list(cx),
             "watch" => watch::watch(cx),
             "create" if reviews::is_review(resource) => reviews::create(cx),
+            "create" if pods::is_binding(resource) => pods::bind_by_name(cx),
             "create" => create::create(cx),
             "update" => update::update(cx),
             "patch" => patch::patch(cx),
