@@ -28,6 +28,9 @@ const DISCOVERY_DELAY: Duration = Duration::from_millis(500);
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
 /// The longest wait for the first lists; a kind that can't be listed must not hold up the others for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long after an owner begins to wait for its dependents they are counted: each kind has a watch of its own, and
+/// that of the dependents may be behind that of the owner.
+const SETTLING: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
@@ -129,8 +132,21 @@ impl Collector {
             .saturating_mul(1 << (*failures).min(8))
             .min(LAST_RETRY);
         *failures += 1;
+        self.wait(work, wait);
+    }
+
+    fn wait(&mut self, work: Work, wait: Duration) {
         self.sequence += 1;
         self.later.insert((Instant::now() + wait, self.sequence), work);
+    }
+
+    /// Whether the work is right only when all dependents of the object are known.
+    fn counts_dependents(&self, work: &Work) -> bool {
+        match work {
+            Work::Orphan(_) => true,
+            Work::Delete(uid) => self.graph.get(uid).is_some_and(Node::deletes_dependents),
+            Work::Misplaced(..) => false,
+        }
     }
 
     fn hear(&mut self, kind: &KindId, told: Told) {
@@ -146,7 +162,12 @@ impl Collector {
                 gone.iter().flat_map(|uid| self.graph.forget(uid)).collect()
             }
         };
-        self.add(work);
+        let (later, now): (Vec<Work>, Vec<Work>) =
+            work.into_iter().partition(|work| self.counts_dependents(work));
+        self.add(now);
+        for work in later {
+            self.wait(work, SETTLING);
+        }
     }
 
     /// Watches every kind there is, and no other.
