@@ -3,7 +3,10 @@
 use crate::target::{Body, Target};
 use anyhow::Context;
 use bytes::Bytes;
-use clusterwright_apiserver::{ApiServer, ApiService, Serving, User, companions::Companions};
+use clusterwright_apiserver::{
+    ApiServer, ApiService, Serving, User,
+    companions::{Companions, Stages},
+};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -48,11 +51,13 @@ impl Ours {
         })
     }
 
-    /// Starts the server with garbage collection and deletion of namespaces beside it. They end with it.
+    /// Starts the server with all companions beside it that do a controller's work. They end with it.
     pub fn start_with_controllers() -> Self {
         let server = server();
         let shutdown = CancellationToken::new();
-        tokio::spawn(Companions::new(server.client(), server.clock()).run(shutdown.clone()));
+        let companions =
+            Companions::new(server.client(), server.clock()).stages(Some(Stages::controllers_only()));
+        tokio::spawn(companions.run(shutdown.clone()));
         Self {
             service: server.service_as(User::anonymous()),
             listener: None,

@@ -52,7 +52,7 @@ pub struct Scenario {
     /// The behaviours that it shows, in addition to those of its area.
     #[serde(default)]
     pub rows: Vec<String>,
-    /// Whether garbage collection and the namespace controller run beside the server.
+    /// Whether controllers run beside the server.
     #[serde(default)]
     pub controllers: bool,
     /// Whether transcripts keep `managedFields`.

@@ -50,7 +50,15 @@ pub struct Real {
 }
 
 /// The controllers that run beside the server for scenarios with `controllers: true`.
-const CONTROLLERS: [&str; 2] = ["garbage-collector-controller", "namespace-controller"];
+const CONTROLLERS: [&str; 7] = [
+    "deployment-controller",
+    "disruption-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "replicaset-controller",
+    "serviceaccount-controller",
+    "statefulset-controller",
+];
 
 impl Real {
     /// Starts the pinned components.

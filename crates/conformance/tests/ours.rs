@@ -55,7 +55,7 @@ async fn compare(suite: &Suite, ours: Ours) {
 }
 
 /// The behaviours that the suite shows, and how many scenarios each is to have.
-const ROWS: [(&str, usize); 19] = [
+const ROWS: [(&str, usize); 20] = [
     ("resourceVersion", 5),
     ("list-watch", 15),
     ("bookmarks", 5),
@@ -72,6 +72,7 @@ const ROWS: [(&str, usize); 19] = [
     ("discovery", 5),
     ("storage", 5),
     ("garbage-collection", 5),
+    ("controllers", 5),
     ("namespaces", 5),
     ("dry-run", 5),
     ("kubectl", 15),

@@ -2,6 +2,7 @@
 
 use super::plan::{Action, Plan, Scene};
 use super::pods::NODE;
+use super::scales;
 use super::world::{Kind, Ref, World, text};
 use super::{Delay, Stages};
 use crate::companions::access;
@@ -57,7 +58,9 @@ pub(in crate::companions) async fn run(client: Client, clock: Clock, stages: Sta
     for kind in Kind::ALL {
         watches.spawn(watch(client.clone(), kind, told.clone()));
     }
-    watches.spawn(heartbeat(client.clone(), clock, !stages.controllers));
+    if stages.kubelet {
+        watches.spawn(heartbeat(client.clone(), clock, !stages.controllers));
+    }
     if stages.controllers {
         watches.spawn(accounts(client.clone()));
     }
@@ -122,18 +125,35 @@ impl Driver {
         self.later.insert((when, self.sequence), at.clone());
     }
 
+    /// What is to be done about an object, with the answers to what the plan asks for.
+    async fn plan(&mut self, at: &Ref) -> Plan {
+        let plan = loop {
+            let scene = Scene {
+                world: &self.world,
+                stages: &self.stages,
+                now: self.clock.now(),
+            };
+            let plan = scene.plan(at);
+            if plan.asks.is_empty() {
+                break plan;
+            }
+            for owner in plan.asks {
+                let scale = scales::ask(&self.client, &owner).await;
+                self.world.scales.insert(owner, scale);
+            }
+        };
+        self.world.scales.clear();
+        plan
+    }
+
     /// Does what is to be done about an object.
     async fn act(&mut self, at: &Ref) {
-        let scene = Scene {
-            world: &self.world,
-            stages: &self.stages,
-            now: self.clock.now(),
-        };
         let Plan {
             mut actions,
             staged,
             again,
-        } = scene.plan(at);
+            ..
+        } = self.plan(at).await;
         if let Some(wait) = again {
             self.look_again(at, Instant::now() + wait);
         }

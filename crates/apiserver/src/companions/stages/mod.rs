@@ -3,7 +3,8 @@
 //! As with kwok, a stage says which objects it is for, how long they stay as they are (a delay, and a random part on
 //! top) and what they are next. Pods get scheduled, run and get ready, and go when they are deleted; claims get bound
 //! and load balancers an address. Beside that, Deployments, `ReplicaSets`, `StatefulSets` and disruption budgets are
-//! seen to as the controller manager does it, or left to the real one ([`Stages::kubelet_only`]).
+//! seen to as the controller manager does it. Either half can be left to the real thing: [`Stages::kubelet_only`],
+//! [`Stages::controllers_only`].
 
 mod budgets;
 mod deployments;
@@ -12,6 +13,7 @@ mod plan;
 mod pods;
 mod replica_sets;
 mod rollout;
+mod scales;
 mod services;
 mod stateful_sets;
 mod world;
@@ -55,7 +57,9 @@ pub struct Stages {
     pub bind: Delay,
     /// From a Service's creation until its load balancer has an address; 50 to 100 ms.
     pub balance: Delay,
-    /// Whether workloads and claims are seen to as well; if not, a controller manager does it.
+    /// Whether pods run here, and claims and load balancers are served; if not, a real node does it.
+    kubelet: bool,
+    /// Whether workloads are seen to as well; if not, a controller manager does it.
     controllers: bool,
 }
 
@@ -67,6 +71,7 @@ impl Default for Stages {
             stop: Delay::millis(50, 100),
             bind: Delay::millis(20, 30),
             balance: Delay::millis(50, 50),
+            kubelet: true,
             controllers: true,
         }
     }
@@ -77,6 +82,14 @@ impl Stages {
     pub fn kubelet_only() -> Self {
         Self {
             controllers: false,
+            ..Self::default()
+        }
+    }
+
+    /// Only what the controller manager does, for use beside nodes that run pods.
+    pub fn controllers_only() -> Self {
+        Self {
+            kubelet: false,
             ..Self::default()
         }
     }

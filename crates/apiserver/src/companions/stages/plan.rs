@@ -1,5 +1,6 @@
 //! What is to be done about an object, as planned from the world.
 
+use super::scales::Owner;
 use super::world::{Kind, Ref, World, controller, is_deleting, number, text, uid};
 use super::{Delay, Stages};
 use jiff::Timestamp;
@@ -42,6 +43,22 @@ pub(super) struct Plan {
     pub(super) staged: Option<Staged>,
     /// When to look again though nothing has changed.
     pub(super) again: Option<Duration>,
+    /// Owners whose scale has to be known before there is a plan.
+    pub(super) asks: Vec<Owner>,
+}
+
+impl Plan {
+    /// Both plans in one; only one of them may have a stage.
+    fn and(mut self, other: Self) -> Self {
+        self.actions.extend(other.actions);
+        self.asks.extend(other.asks);
+        self.staged = self.staged.or(other.staged);
+        self.again = match (self.again, other.again) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        self
+    }
 }
 
 /// What plans are made from.
@@ -62,16 +79,32 @@ impl Scene<'_> {
         let Some(object) = self.world.get(at) else {
             return Plan::default();
         };
-        let controllers = self.stages.controllers && (at.kind == Kind::Claim || !is_deleting(object));
+        let mut plan = Plan::default();
+        if self.stages.kubelet {
+            plan = plan.and(match at.kind {
+                Kind::Pod => super::pods::plan(self, at, object),
+                Kind::Service => super::services::plan(self, at, object),
+                _ => Plan::default(),
+            });
+        }
+        if self.stages.controllers {
+            plan = plan.and(self.plan_of_controllers(at, object));
+        }
+        plan
+    }
+
+    fn plan_of_controllers(&self, at: &Ref, object: &Value) -> Plan {
+        if is_deleting(object) && at.kind != Kind::Claim {
+            return Plan::default();
+        }
         match at.kind {
-            Kind::Pod => super::pods::plan(self, at, object),
-            Kind::Service => super::services::plan(self, at, object),
-            Kind::Claim if controllers => super::services::plan_claim(self, at, object),
-            Kind::ReplicaSet if controllers => super::replica_sets::plan(self, at, object),
-            Kind::Deployment if controllers => super::deployments::plan(self, at, object),
-            Kind::StatefulSet if controllers => super::stateful_sets::plan(self, at, object),
-            Kind::Budget if controllers => super::budgets::plan(self, at, object),
-            _ => Plan::default(),
+            Kind::Pod => super::budgets::plan_pod(self, at, object),
+            Kind::Service => Plan::default(),
+            Kind::Claim => super::services::plan_claim(self, at, object),
+            Kind::ReplicaSet => super::replica_sets::plan(self, at, object),
+            Kind::Deployment => super::deployments::plan(self, at, object),
+            Kind::StatefulSet => super::stateful_sets::plan(self, at, object),
+            Kind::Budget => super::budgets::plan(self, at, object),
         }
     }
 }

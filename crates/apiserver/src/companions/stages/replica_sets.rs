@@ -62,8 +62,8 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, set: &Value) -> Plan {
     actions.extend(patch);
     Plan {
         actions,
-        staged: None,
         again,
+        ..Plan::default()
     }
 }
 

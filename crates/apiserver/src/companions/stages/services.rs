@@ -67,7 +67,7 @@ pub(super) fn plan_claim(scene: &Scene<'_>, at: &Ref, claim: &Value) -> Plan {
         }
         return plan;
     }
-    if text(claim, "/status/phase") != "Bound" {
+    if scene.stages.kubelet && text(claim, "/status/phase") != "Bound" {
         let action = if text(claim, "/spec/volumeName").is_empty() {
             Action::Patch(
                 at.clone(),

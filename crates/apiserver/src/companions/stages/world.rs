@@ -1,5 +1,6 @@
 //! The objects that stages look at, as the watches and our own writes have left them.
 
+use super::scales::Scales;
 use kube::api::ApiResource;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -148,6 +149,8 @@ pub(super) struct World {
     controlled: HashMap<String, BTreeSet<Ref>>,
     /// Objects that we deleted and of which older news may still come.
     deleted: HashSet<String>,
+    /// Scales that were asked for, for as long as the plan that asked is made.
+    pub(super) scales: Scales,
 }
 
 impl World {
