@@ -1,7 +1,7 @@
 //! The queue's rules, without waiting: every function says what time it is.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ pub(super) enum Pop<K> {
 
 #[derive(Debug)]
 pub(super) struct State<K> {
-    entries: HashMap<K, Entry>,
+    entries: HashMap<K, Entry, ahash::RandomState>,
     /// Ready keys by priority, highest first, then by the order in which they became ready.
     ready: BTreeMap<Reverse<i32>, BTreeMap<u64, K>>,
     delayed: BTreeMap<(Instant, u64), K>,
@@ -93,7 +93,7 @@ pub(super) struct State<K> {
 impl<K: Hash + Eq + Clone> State<K> {
     pub fn new(options: QueueOptions, metrics: Option<QueueMetrics>) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             ready: BTreeMap::new(),
             delayed: BTreeMap::new(),
             numbers: 0,
@@ -124,8 +124,11 @@ impl<K: Hash + Eq + Clone> State<K> {
                 priority: waiting, ..
             } if priority <= waiting => false,
             // A delay never puts off what is ready, but its priority counts.
-            Place::Ready { number, .. } => {
-                self.unready(place);
+            Place::Ready {
+                priority: waiting,
+                number,
+            } => {
+                self.unready(waiting, number);
                 self.make_ready(key, priority, number, now);
                 true
             }
@@ -170,15 +173,16 @@ impl<K: Hash + Eq + Clone> State<K> {
         } else {
             self.ready.first_key_value().map(|(level, _)| *level)
         };
-        let next = level.and_then(|level| Some((level.0, self.ready.get(&level)?.first_key_value()?)));
-        let Some((priority, (number, key))) = next else {
+        let next = level.and_then(|level| {
+            let number = *self.ready.get(&level)?.first_key_value()?.0;
+            Some((level.0, self.unready(level.0, number)?))
+        });
+        let Some((priority, key)) = next else {
             return match self.delayed.first_key_value() {
                 Some(((at, _), _)) => Pop::Until(*at),
                 None => Pop::Empty,
             };
         };
-        let (number, key) = (*number, key.clone());
-        self.unready(Place::Ready { priority, number });
         let mut waited = Duration::ZERO;
         let mut failures = 0;
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -199,9 +203,10 @@ impl<K: Hash + Eq + Clone> State<K> {
     /// The work on a key has ended. Says whether a waiting worker has something new to look at.
     pub fn done(&mut self, item: Item<K>, end: End, now: Instant) -> bool {
         let Item { key, priority, .. } = item;
-        let Some(entry) = self.entries.get_mut(&key) else {
+        let hash_map::Entry::Occupied(mut occupied) = self.entries.entry(key) else {
             return false;
         };
+        let entry = occupied.get_mut();
         let Place::Running { next } = entry.place else {
             return false;
         };
@@ -243,10 +248,13 @@ impl<K: Hash + Eq + Clone> State<K> {
             None => next,
         };
         match next {
-            Some(next) => self.place(key, next, now),
+            Some(next) => {
+                let key = occupied.key().clone();
+                self.place(key, next, now)
+            }
             None => {
                 if forget {
-                    self.entries.remove(&key);
+                    occupied.remove();
                 }
                 false
             }
@@ -296,19 +304,16 @@ impl<K: Hash + Eq + Clone> State<K> {
     }
 
     /// Takes a key out of the ready ones; the caller says where it is now.
-    fn unready(&mut self, place: Place) {
-        let Place::Ready { priority, number } = place else {
-            return;
-        };
-        if let Some(keys) = self.ready.get_mut(&Reverse(priority)) {
-            keys.remove(&number);
-            if keys.is_empty() {
-                self.ready.remove(&Reverse(priority));
-            }
+    fn unready(&mut self, priority: i32, number: u64) -> Option<K> {
+        let keys = self.ready.get_mut(&Reverse(priority))?;
+        let key = keys.remove(&number)?;
+        if keys.is_empty() {
+            self.ready.remove(&Reverse(priority));
         }
         if let Some(metrics) = &self.metrics {
             metrics.depth_changed(priority, -1);
         }
+        Some(key)
     }
 
     fn enter(&mut self, key: K, place: Place, now: Instant) {
