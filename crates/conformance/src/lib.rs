@@ -6,6 +6,7 @@
 //! ([`recording`]), so that ours can be compared where the real one is not to be had.
 
 pub mod compare;
+mod jwt;
 mod kubectl;
 pub mod normal;
 pub mod ours;

@@ -23,6 +23,7 @@ static TIME: LazyLock<Regex> =
 static CLUSTER_IP: LazyLock<Regex> = LazyLock::new(|| regex(r"\b10\.96\.\d{1,3}\.\d{1,3}\b"));
 static SERVER: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(127\.0\.0\.1|localhost):\d+\b"));
 static TOKEN_VOLUME: LazyLock<Regex> = LazyLock::new(|| regex(r"\bkube-api-access-[a-z0-9]{5}\b"));
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"));
 static TEMPORARY: LazyLock<Regex> = LazyLock::new(|| regex(r"/tmp/[A-Za-z0-9._/-]+"));
 static VERSION_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(
@@ -112,6 +113,12 @@ impl Pass<'_> {
                         .into_iter()
                         .for_each(|causes| causes.sort_by_key(order_of_cause));
                 }
+                // They come in the order of a Go map.
+                for rules in ["resourceRules", "nonResourceRules"] {
+                    if let Some(rules) = map.get_mut(rules).and_then(Value::as_array_mut) {
+                        rules.sort_by_cached_key(Value::to_string);
+                    }
+                }
                 if map.get("kind").and_then(Value::as_str) == Some("Status") {
                     short_message(map);
                 }
@@ -141,6 +148,7 @@ impl Pass<'_> {
                     self.token("rv", text)
                 };
             }
+            "kid" => return self.token("key", text),
             "continue" if !text.is_empty() => return "<continue>".to_owned(),
             "cells" if AGE.is_match(text) => return "<age>".to_owned(),
             _ => {}
@@ -154,6 +162,9 @@ impl Pass<'_> {
             .into_owned();
         text = TIME
             .replace_all(&text, |found: &Captures| time(&found[0], found.get(1).is_some()))
+            .into_owned();
+        text = TOKEN
+            .replace_all(&text, |found: &Captures| self.token("token", &found[0]))
             .into_owned();
         let sent = self.sent;
         text = CLUSTER_IP

@@ -45,6 +45,12 @@ const SHORT: &[(&str, &str, &str, bool)] = &[
         "ClusterRole",
         false,
     ),
+    (
+        "clusterrolebindings",
+        "rbac.authorization.k8s.io/v1",
+        "ClusterRoleBinding",
+        false,
+    ),
     ("priorityclasses", "scheduling.k8s.io/v1", "PriorityClass", false),
     ("storageclasses", "storage.k8s.io/v1", "StorageClass", false),
     (
@@ -57,6 +63,25 @@ const SHORT: &[(&str, &str, &str, bool)] = &[
         "selfsubjectreviews",
         "authentication.k8s.io/v1",
         "SelfSubjectReview",
+        false,
+    ),
+    ("tokenreviews", "authentication.k8s.io/v1", "TokenReview", false),
+    (
+        "subjectaccessreviews",
+        "authorization.k8s.io/v1",
+        "SubjectAccessReview",
+        false,
+    ),
+    (
+        "localsubjectaccessreviews",
+        "authorization.k8s.io/v1",
+        "LocalSubjectAccessReview",
+        true,
+    ),
+    (
+        "selfsubjectrulesreviews",
+        "authorization.k8s.io/v1",
+        "SelfSubjectRulesReview",
         false,
     ),
     (

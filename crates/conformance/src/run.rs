@@ -1,7 +1,7 @@
 //! Sends a scenario's steps to a target and writes down what comes back.
 
 use crate::{
-    kubectl, normal, pick,
+    jwt, kubectl, normal, pick,
     resource::{complete, expand},
     scenario::{Options, Scenario, Step, Until, Verb},
     target::{Body, Target},
@@ -171,13 +171,19 @@ impl<'a> Session<'a> {
             header::ACCEPT,
             options.accept.as_deref().unwrap_or("application/json"),
         );
-        let token = options.token.as_deref().unwrap_or_else(|| self.target.token());
+        let token = match &options.token {
+            Some(token) => self.variables.fill(token),
+            None => self.target.token().to_owned(),
+        };
         if !token.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let content_type = options.content_type.as_deref().unwrap_or(content_type);
         if !content_type.is_empty() && !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        if let Some(user) = &options.user {
+            request = request.header("impersonate-user", self.variables.fill(user));
         }
         for (name, value) in &options.headers {
             request = request.header(name, self.variables.fill(value));
@@ -274,6 +280,14 @@ impl<'a> Session<'a> {
                 (label.clone(), found.cloned().unwrap_or(Value::Null))
             });
             body = Value::Object(picked.collect());
+        }
+        if let Some(token) = step
+            .options
+            .claims
+            .as_ref()
+            .and_then(|path| body.pointer_mut(path))
+        {
+            *token = jwt::claims(token.as_str().unwrap_or_default()).context("there is no token to read")?;
         }
         pick::omit(&mut body, &step.options.omit);
         if !body.is_null() {

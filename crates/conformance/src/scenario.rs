@@ -17,7 +17,8 @@
 //!
 //! Verbs are `GET`, `POST`, `PUT`, `DELETE`; `JSON`, `MERGE`, `STRATEGIC`, `APPLY` (the patches); `WATCH` (reads
 //! until the server closes the stream, or as many `events`; `open: w` leaves it open and `READ w` reads on); and
-//! `KUBECTL` (arguments; the value is standard input). Paths are those of [`resource`](crate::resource).
+//! `KUBECTL` (arguments; the value is standard input). Paths are those of [`resource`](crate::resource). A step acts as
+//! the administrator, unless it says `as:` or has a `token:`; `claims:` shows what a token in the answer says.
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
@@ -119,10 +120,15 @@ pub struct Options {
     pub bare: bool,
     /// Another bearer token than the administrator's; empty for none.
     pub token: Option<String>,
+    /// A user to impersonate.
+    #[serde(rename = "as")]
+    pub user: Option<String>,
     /// Asks again until the answer is so.
     pub until: Option<Until>,
     /// Keeps only these parts of the answer's body: label → JSON path.
     pub pick: Option<BTreeMap<String, String>>,
+    /// Shows what the token at this JSON path says in the place of the token.
+    pub claims: Option<String>,
     /// Drops fields of these names from the answer, at any depth.
     pub omit: Vec<String>,
     /// How many events to read before the client closes the stream.
