@@ -5,6 +5,7 @@
 //! real one does not.
 #![deny(missing_docs)]
 
+mod access;
 pub mod apply;
 mod auth;
 pub mod builtin;
@@ -32,7 +33,7 @@ mod store;
 pub mod table;
 mod yaml;
 
-pub use auth::User;
+pub use auth::{KeyError, SigningKey, User};
 pub use response::{Body, Cut};
 pub use serve::{ServeError, Serving};
 pub use server::{ApiServer, ApiService, Builder};

@@ -1,19 +1,22 @@
 //! The server put together: what it is made of, how it is built, and the tower service that it is.
 
-use crate::auth::{Tokens, User, authenticate};
+use crate::access::Access;
+use crate::auth::{self, Authenticator, Known, SigningKey, User};
 use crate::faults::{self, Faults};
 use crate::record::{Call, Record};
 use crate::registry::{Registry, Served};
+use crate::request::path;
 use crate::response::{self, Body, Cut};
-use crate::status::ApiError;
+use crate::status::{ApiError, ApiResult};
 use crate::store::{Entry, History, Store};
 use crate::{customs, handlers, namespaces};
 use bytes::Bytes;
 use clusterwright_clock::Clock;
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,7 +33,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) record: Record,
-    pub(crate) tokens: Tokens,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) access: Access,
     /// The folder of the published OpenAPI documents, for descriptions.
     pub(crate) documents: Option<PathBuf>,
 }
@@ -42,12 +46,29 @@ pub struct ApiServer {
 }
 
 /// Settings of an [`ApiServer`] to be.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder {
     clock: Option<Clock>,
-    tokens: Tokens,
+    tokens: HashMap<String, Arc<User>>,
+    key: Option<SigningKey>,
+    rbac: bool,
+    anonymous: bool,
     history: Option<usize>,
     documents: Option<PathBuf>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            clock: None,
+            tokens: HashMap::new(),
+            key: None,
+            rbac: false,
+            anonymous: true,
+            history: None,
+            documents: None,
+        }
+    }
 }
 
 impl Builder {
@@ -62,6 +83,31 @@ impl Builder {
     #[must_use]
     pub fn token(mut self, token: impl Into<String>, user: User) -> Self {
         self.tokens.insert(token.into(), Arc::new(user));
+        self
+    }
+
+    /// The key that signs tokens of service accounts, for tokens that outlive this server. Default: one of its own,
+    /// made when the first token is asked for.
+    #[must_use]
+    pub fn signing_key(mut self, key: SigningKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Lets roles and bindings say who may do what, as `--authorization-mode=RBAC` does; the server starts with the
+    /// roles and bindings that every cluster starts with. `system:masters` may do everything. Default: whoever is
+    /// authenticated may.
+    #[must_use]
+    pub fn rbac(mut self) -> Self {
+        self.rbac = true;
+        self
+    }
+
+    /// Whether who sends no credentials is taken for `system:anonymous` (who may read health and version, unless
+    /// roles say more) or refused with 401, whatever the path. Default: true.
+    #[must_use]
+    pub fn anonymous(mut self, allowed: bool) -> Self {
+        self.anonymous = allowed;
         self
     }
 
@@ -81,7 +127,8 @@ impl Builder {
         self
     }
 
-    /// Makes the server. It holds the namespaces that every cluster starts with, and nothing else.
+    /// Makes the server. It holds the namespaces that every cluster starts with, with [`Builder::rbac`] the roles and
+    /// bindings too, and nothing else.
     #[must_use]
     pub fn build(self) -> ApiServer {
         let clock = self.clock.unwrap_or_default();
@@ -96,11 +143,13 @@ impl Builder {
             clock,
             faults: Faults::default(),
             record: Record::default(),
-            tokens: self.tokens,
+            authenticator: Authenticator::new(self.tokens, self.anonymous, self.key),
+            access: Access::new(self.rbac),
             documents: self.documents,
         });
         inner.registry.add(&inner.store, crate::builtin::resources());
         namespaces::create_initial(&inner);
+        Access::start(&inner);
         ApiServer { inner }
     }
 }
@@ -206,7 +255,7 @@ where
         let Self { inner, user, stop } = self.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let user = match authenticate(&parts.headers, &inner.tokens, &user) {
+            let user = match inner.user_of(&parts.headers, &user) {
                 Ok(user) => user,
                 Err(refusal) => return Ok(response::refusal(&refusal)),
             };
@@ -214,7 +263,12 @@ where
                 Ok(body) => body,
                 Err(refusal) => return Ok(response::refusal(&refusal)),
             };
-            let request = handlers::Request::new(parts, body, user);
+            let mut request = handlers::Request::new(parts, body, user);
+            match auth::impersonate(&inner.access, &request.parts.headers, &request.attributes()) {
+                Ok(None) => {}
+                Ok(Some(user)) => request.user = user,
+                Err(refusal) => return Ok(response::refusal(&refusal)),
+            }
             let struck = inner.faults.strike(&request);
             let record = |code| inner.record.push(|| Call::of(&request, code));
             let delay = |time: std::time::Duration| async move {
@@ -241,7 +295,7 @@ where
     }
 }
 
-async fn read<B>(body: B) -> Result<Bytes, ApiError>
+async fn read<B>(body: B) -> ApiResult<Bytes>
 where
     B: http_body::Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -263,8 +317,31 @@ where
 }
 
 impl Inner {
+    /// The user of a request that came on a connection of `otherwise`.
+    fn user_of(&self, headers: &HeaderMap, otherwise: &Arc<User>) -> ApiResult<Arc<User>> {
+        let now = self.clock.now();
+        self.authenticator
+            .of_request(headers, otherwise, now, &|plural, namespace, name| {
+                self.known(plural, namespace, name)
+            })
+    }
+
+    /// What tokens of service accounts ask of an object of the core group.
+    pub(crate) fn known(&self, plural: &str, namespace: &str, name: &str) -> Option<Known> {
+        let served = self.registry.table().any_version("", plural)?.clone();
+        let object = served.shelf.get(&path::key(namespace, name))?.value();
+        let meta = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+        Some(Known {
+            uid: meta("uid").to_owned(),
+            deleted: meta("deletionTimestamp").parse().ok(),
+        })
+    }
+
     /// What follows from a write that was committed.
     pub(crate) fn after_write(self: &Arc<Self>, served: &Served, entry: &Entry) {
+        if self.access.notices(&served.resource) {
+            self.access.note(served, &entry.value());
+        }
         if customs::is_definition(&served.resource) {
             customs::settle(self, &entry.value(), false);
         }
@@ -272,6 +349,9 @@ impl Inner {
 
     /// What follows from an object that is gone.
     pub(crate) fn after_removal(self: &Arc<Self>, served: &Served, last: &Value) {
+        if self.access.notices(&served.resource) {
+            self.access.note(served, last);
+        }
         if customs::is_definition(&served.resource) {
             customs::settle(self, last, true);
         } else if served.resource.custom.is_some() {

@@ -72,7 +72,7 @@ fn server() -> ApiServer {
         uid: "admin".to_owned(),
         ..User::new("admin", ["system:masters"])
     };
-    ApiServer::builder().token(TOKEN, admin).build()
+    ApiServer::builder().token(TOKEN, admin).rbac().build()
 }
 
 fn kubeconfig(url: &str) -> String {

@@ -55,7 +55,7 @@ async fn compare(suite: &Suite, ours: Ours) {
 }
 
 /// The behaviours that the suite shows, and how many scenarios each is to have.
-const ROWS: [(&str, usize); 20] = [
+const ROWS: [(&str, usize); 21] = [
     ("resourceVersion", 5),
     ("list-watch", 15),
     ("bookmarks", 5),
@@ -76,6 +76,7 @@ const ROWS: [(&str, usize); 20] = [
     ("namespaces", 5),
     ("dry-run", 5),
     ("kubectl", 15),
+    ("access", 20),
 ];
 
 #[test]

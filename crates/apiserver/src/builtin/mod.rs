@@ -11,7 +11,7 @@ mod strategy;
 pub(crate) mod times;
 
 use crate::resource::{Resource, ScalePaths, Subresource};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -38,6 +38,14 @@ pub fn resources() -> Vec<Arc<Resource>> {
         }
     }
     all
+}
+
+/// The kind of requests for tokens, which is no resource by itself.
+pub(crate) fn token_request() -> Resource {
+    let (group, version, kind) = ("authentication.k8s.io", "v1", "TokenRequest");
+    let line = json!({"group": group, "version": version});
+    let entry = json!({"name": "tokenrequests", "kind": kind, "namespaced": true, "verbs": ["create"]});
+    resource(&line, &entry, &[])
 }
 
 /// The table's lines.

@@ -2,6 +2,7 @@
 
 use super::write::{self, Written};
 use super::{Context, decode, render};
+use crate::access::{self, Attributes};
 use crate::field::FieldErrors;
 use crate::metadata::rules;
 use crate::request::options::{self, WriteOptions};
@@ -70,6 +71,7 @@ pub(super) fn store(cx: &Context<'_>, mut object: Value, options: &WriteOptions)
             rules::set(&mut object, "name", json!(generate(&prefix)));
         }
         strategy.admit(&mut object, None, "", &around)?;
+        access::guard(cx, &object, None)?;
         strategy.prepare_create(&mut object, &around);
         if strategy.has_generation() {
             rules::set(&mut object, "generation", json!(1));
@@ -81,6 +83,12 @@ pub(super) fn store(cx: &Context<'_>, mut object: Value, options: &WriteOptions)
         }
         errors.extend(strategy.validate_create(&object, &around));
         write::refuse(cx, &name, &errors)?;
+        if cx.request.verb != "create" {
+            cx.inner.access.require(&Attributes {
+                verb: "create",
+                ..cx.request.attributes()
+            })?;
+        }
         for warning in strategy.warnings(&object, None, "") {
             cx.warn(warning);
         }

@@ -35,7 +35,7 @@ pub(crate) fn object(cx: &Context<'_>, validation: FieldValidation) -> ApiResult
         version: &resource.version,
         kind: &resource.kind,
     };
-    let decoded = match protobuf::review(&cx.request.body) {
+    let decoded = match protobuf::question(&cx.request.body) {
         Some(value) => Decoded {
             value,
             duplicates: Vec::new(),

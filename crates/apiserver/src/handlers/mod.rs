@@ -11,15 +11,19 @@ mod reviews;
 mod scale;
 mod select;
 mod system;
+mod tokens;
 mod update;
 mod watch;
 mod write;
 
 pub(crate) use delete::delete_for_good;
+pub(crate) use system::is_public;
 
+use crate::access::{Attributes, Target};
 use crate::auth::User;
 use crate::crd;
 use crate::faults::Struck;
+use crate::metadata::names;
 use crate::registry::{Served, Table};
 use crate::request::media::{self, Accepted, Endpoint};
 use crate::request::path::ResourcePath;
@@ -64,6 +68,33 @@ impl Request {
         }
     }
 
+    /// What the request asks leave for.
+    pub(crate) fn attributes(&self) -> Attributes<'_> {
+        let target = match &self.path {
+            None => Target::Path(self.parts.uri.path()),
+            Some(path) => {
+                let mut name = &*path.name;
+                if name.is_empty() && matches!(self.verb, "list" | "watch") {
+                    name = named_by_selector(self.query.text("fieldSelector"));
+                }
+                // A namespace counts as being in itself.
+                let itself = path.group.is_empty() && path.resource == "namespaces";
+                Target::Resource {
+                    group: &path.group,
+                    resource: &path.resource,
+                    subresource: &path.subresource,
+                    namespace: if itself { &path.name } else { &path.namespace },
+                    name,
+                }
+            }
+        };
+        Attributes {
+            user: &self.user,
+            verb: self.verb,
+            target,
+        }
+    }
+
     /// The client's name for itself.
     pub(crate) fn user_agent(&self) -> &str {
         self.parts
@@ -74,11 +105,22 @@ impl Request {
     }
 }
 
+/// The name that a field selector is for, where it is for one.
+fn named_by_selector(selector: &str) -> &str {
+    let term = selector
+        .split(',')
+        .find_map(|term| term.strip_prefix("metadata.name="));
+    let name = term.map(|name| name.strip_prefix('=').unwrap_or(name));
+    name.filter(|name| names::path_segment(name).is_empty())
+        .unwrap_or_default()
+}
+
 fn verb(method: &Method, path: Option<&ResourcePath>, query: &Query) -> &'static str {
     let named = path.is_some_and(|path| !path.name.is_empty());
     match (method.as_str(), path) {
         ("GET", Some(path)) if path.watch || query.flag("watch") == Some(true) && !named => "watch",
         ("GET", Some(_)) if !named => "list",
+        ("HEAD", None) => "head",
         ("GET" | "HEAD", _) => "get",
         ("POST", Some(_)) => "create",
         ("PUT", Some(_)) => "update",
@@ -211,8 +253,8 @@ impl Surroundings for Around<'_> {
 
 /// Answers a request.
 pub(crate) fn handle(inner: &Arc<Inner>, request: &Request, struck: &Struck) -> Response<Body> {
-    if request.user.is_anonymous() && !system::is_public(request.parts.uri.path()) {
-        return response::refusal(&anonymous(request));
+    if let Err(refusal) = inner.access.require(&request.attributes()) {
+        return response::refusal(&refusal);
     }
     let Some(path) = &request.path else {
         return system::handle(inner, request);
@@ -287,7 +329,13 @@ fn route(cx: &Context<'_>) -> ApiResult<Response<Body>> {
             _ => true,
         };
         if !allowed || !well_placed {
-            return Err(not_allowed());
+            // What is only asked has no path outside of namespaces.
+            let nowhere = resource.namespaced && cx.path.namespace.is_empty() && reviews::is_review(resource);
+            return Err(if nowhere {
+                no_such_resource()
+            } else {
+                not_allowed()
+            });
         }
         return match verb {
             "get" => read::get(cx),
@@ -316,6 +364,7 @@ fn route(cx: &Context<'_>) -> ApiResult<Response<Body>> {
         (_, "patch") => patch::patch(cx),
         ("eviction", "create") => pods::evict(cx),
         ("binding", "create") => pods::bind(cx),
+        ("token", "create") => tokens::create(cx),
         _ => Err(not_allowed()),
     }
 }
@@ -370,36 +419,4 @@ pub(crate) fn not_found_page() -> Response<Body> {
         response::PLAIN,
         Body::whole("404 page not found\n"),
     )
-}
-
-fn anonymous(request: &Request) -> ApiError {
-    let verb = request.verb;
-    let user = &request.user.name;
-    match &request.path {
-        Some(path) => {
-            let mut resource = path.resource.clone();
-            if !path.subresource.is_empty() {
-                resource = format!("{resource}/{}", path.subresource);
-            }
-            let scope = if path.namespace.is_empty() {
-                "at the cluster scope".to_owned()
-            } else {
-                format!("in the namespace {:?}", path.namespace)
-            };
-            ApiError::forbidden(
-                &path.group,
-                &path.resource,
-                &path.name,
-                &format!(
-                    "User {user:?} cannot {verb} resource {resource:?} in API group {:?} {scope}",
-                    path.group
-                ),
-            )
-        }
-        None => {
-            let at = request.parts.uri.path();
-            let said = format!("forbidden: User {user:?} cannot {verb} path {at:?}");
-            ApiError::new(StatusCode::FORBIDDEN, "Forbidden", said).with_details(json!({}))
-        }
-    }
 }

@@ -1,21 +1,23 @@
 //! Paths that name no resource: version, health, discovery and OpenAPI.
 
 use super::{Request, no_such_resource, not_found_page, render};
+use crate::auth::ISSUER;
 use crate::request::media::{self, Endpoint};
 use crate::resource::Resource;
 use crate::response::{self, Body};
 use crate::server::Inner;
+use crate::status::{ApiError, ApiResult};
 use crate::{discovery, openapi};
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue, IF_NONE_MATCH};
 use http::{Method, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The version that this server answers as.
 pub(crate) const VERSION: &str = "v1.36.3";
 
 /// Paths that everybody may read.
-pub(super) fn is_public(path: &str) -> bool {
+pub(crate) fn is_public(path: &str) -> bool {
     ["/healthz", "/livez", "/readyz", "/version"]
         .iter()
         .any(|public| {
@@ -34,6 +36,8 @@ pub(super) fn handle(inner: &Arc<Inner>, request: &Request) -> Response<Body> {
     match request.parts.uri.path() {
         "/version" | "/version/" => response::json(StatusCode::OK, &version()),
         path if is_public(path) => health(path, request),
+        "/openid/v1/jwks" => keys(inner, request).unwrap_or_else(|refusal| response::refusal(&refusal)),
+        "/.well-known/openid-configuration" => response::json(StatusCode::OK, &issuer(request)),
         path => discover(inner, request, path),
     }
 }
@@ -41,6 +45,44 @@ pub(super) fn handle(inner: &Arc<Inner>, request: &Request) -> Response<Body> {
 fn header(request: &Request, name: HeaderName) -> &str {
     let value = request.parts.headers.get(name);
     value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The keys that tokens of service accounts are checked with.
+fn keys(inner: &Arc<Inner>, request: &Request) -> ApiResult<Response<Body>> {
+    const KIND: &str = "application/jwk-set+json";
+    let accept = header(request, ACCEPT);
+    let accepted = |clause: &str| {
+        let kind = clause.split(';').next().unwrap_or_default().trim();
+        [KIND, "application/*", "*/*", ""].contains(&kind)
+    };
+    if !accept.split(',').any(accepted) {
+        let said = format!("406: Not Acceptable\n\nAvailable representations: {KIND}");
+        return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", said).with_details(json!({})));
+    }
+    let mut response = response::json(StatusCode::OK, &inner.authenticator.keys()?);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(KIND));
+    Ok(response)
+}
+
+/// Who issues tokens of service accounts.
+fn issuer(request: &Request) -> Value {
+    json!({
+        "issuer": ISSUER,
+        "jwks_uri": format!("https://{}/openid/v1/jwks", address(request)),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    })
+}
+
+/// Where the client found this server.
+fn address(request: &Request) -> &str {
+    let authority = request.parts.uri.authority().map(http::uri::Authority::as_str);
+    match (header(request, HOST), authority) {
+        ("", authority) => authority.unwrap_or("127.0.0.1:443"),
+        (host, _) => host,
+    }
 }
 
 /// Discovery and OpenAPI.
@@ -52,12 +94,7 @@ fn discover(inner: &Arc<Inner>, request: &Request, path: &str) -> Response<Body>
     if let Some(answer) = openapi::answer(path, query, accept, &resources, inner.documents.as_deref()) {
         return answer.map(Body::whole);
     }
-    let authority = request.parts.uri.authority().map(http::uri::Authority::as_str);
-    let address = match (header(request, HOST), authority) {
-        ("", authority) => authority.unwrap_or("127.0.0.1:443"),
-        (host, _) => host,
-    };
-    let Some(answer) = discovery::answer(path, accept, &resources, address) else {
+    let Some(answer) = discovery::answer(path, accept, &resources, address(request)) else {
         return unknown(path, &resources);
     };
     let tag = answer.etag.as_deref().unwrap_or_default();
@@ -104,7 +141,7 @@ fn unknown(path: &str, resources: &[Arc<Resource>]) -> Response<Body> {
     not_found_page()
 }
 
-fn version() -> serde_json::Value {
+fn version() -> Value {
     json!({
         "major": "1",
         "minor": "36",

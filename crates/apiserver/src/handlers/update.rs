@@ -2,6 +2,7 @@
 
 use super::write::{self, Written};
 use super::{Around, Context, create, decode, delete, render};
+use crate::access;
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::metadata::rules;
 use crate::request::options::{self, WriteOptions};
@@ -79,6 +80,7 @@ pub(super) fn replace(
         };
         let live = write::load(&cx.served, &entry);
         let mut new = compute(Some(&live))?;
+        access::guard(cx, &new, Some(&live))?;
         check_version(cx, &mut new, entry.version)?;
         strategy.admit(&mut new, Some(&live), &cx.path.subresource, &around)?;
         prepare(cx, &mut new, &live, &around);

@@ -1,19 +1,26 @@
 //! Protobuf, as far as `kubectl` insists on it.
 //!
-//! Of bodies it sends questions about oneself in it whatever the server takes; all others are refused. The envelope is four bytes, `k8s` and a zero, and a `runtime.Unknown` whose
-//! first field is the type and whose second is the object.
+//! Of bodies it sends questions about oneself and requests for tokens in it whatever the server takes; all others are
+//! refused. The envelope is four bytes, `k8s` and a zero, and a `runtime.Unknown` whose first field is the type and
+//! whose second is the object.
 
 use serde_json::{Map, Value, json};
 
-/// A field of a message: its number and what it holds, for those that hold bytes.
-fn fields(mut message: &[u8]) -> Option<Vec<(u64, &[u8])>> {
+/// The fields of a message that hold bytes, with their numbers.
+fn fields(message: &[u8]) -> Option<Vec<(u64, &[u8])>> {
+    Some(all_fields(message)?.0)
+}
+
+/// Fields with their numbers: those that hold bytes, and those that hold a number.
+type Fields<'a> = (Vec<(u64, &'a [u8])>, Vec<(u64, u64)>);
+
+fn all_fields(mut message: &[u8]) -> Option<Fields<'_>> {
     let mut found = Vec::new();
+    let mut numbers = Vec::new();
     while !message.is_empty() {
         let key = varint(&mut message)?;
         match key & 7 {
-            0 => {
-                varint(&mut message)?;
-            }
+            0 => numbers.push((key >> 3, varint(&mut message)?)),
             2 => {
                 let length = usize::try_from(varint(&mut message)?).ok()?;
                 let (bytes, rest) = message.split_at_checked(length)?;
@@ -23,7 +30,7 @@ fn fields(mut message: &[u8]) -> Option<Vec<(u64, &[u8])>> {
             _ => return None,
         }
     }
-    Some(found)
+    Some((found, numbers))
 }
 
 fn varint(message: &mut &[u8]) -> Option<u64> {
@@ -81,8 +88,33 @@ fn texts(message: &[u8], names: &[&str]) -> Option<Value> {
     Some(Value::Object(object))
 }
 
-/// Decodes a review of oneself; none for anything else.
-pub(crate) fn review(body: &[u8]) -> Option<Value> {
+/// The part of a message that is its `spec`.
+fn spec(message: &[u8]) -> Option<&[u8]> {
+    let found = fields(message)?.into_iter().find(|(number, _)| *number == 2);
+    Some(found.map(|(_, bytes)| bytes).unwrap_or_default())
+}
+
+/// The spec of a request for a token.
+fn token_spec(message: &[u8]) -> Option<Value> {
+    let mut spec = json!({});
+    let mut audiences = Vec::new();
+    let (fields, numbers) = all_fields(message)?;
+    for (number, bytes) in fields {
+        match number {
+            1 => audiences.push(std::str::from_utf8(bytes).ok()?),
+            3 => spec["boundObjectRef"] = texts(bytes, &["kind", "apiVersion", "name", "uid"])?,
+            _ => {}
+        }
+    }
+    spec["audiences"] = json!(audiences);
+    if let Some((_, seconds)) = numbers.iter().find(|(number, _)| *number == 4) {
+        spec["expirationSeconds"] = json!(seconds.cast_signed());
+    }
+    Some(spec)
+}
+
+/// Decodes a question about oneself or for a token; none for anything else.
+pub(crate) fn question(body: &[u8]) -> Option<Value> {
     let mut object = json!({});
     let mut raw: &[u8] = &[];
     for (number, bytes) in fields(body.strip_prefix(b"k8s\0")?)? {
@@ -95,6 +127,8 @@ pub(crate) fn review(body: &[u8]) -> Option<Value> {
     object["metadata"] = json!({});
     match object["kind"].as_str()? {
         "SelfSubjectReview" => {}
+        "SelfSubjectRulesReview" => object["spec"] = texts(spec(raw)?, &["namespace"])?,
+        "TokenRequest" => object["spec"] = token_spec(spec(raw)?)?,
         "SelfSubjectAccessReview" => {
             const RESOURCE: [&str; 7] = [
                 "namespace",
@@ -105,16 +139,15 @@ pub(crate) fn review(body: &[u8]) -> Option<Value> {
                 "subresource",
                 "name",
             ];
-            let mut spec = json!({});
-            let message = fields(raw)?.into_iter().find(|(number, _)| *number == 2)?.1;
-            for (number, bytes) in fields(message)? {
+            let mut asked = json!({});
+            for (number, bytes) in fields(spec(raw)?)? {
                 match number {
-                    1 => spec["resourceAttributes"] = texts(bytes, &RESOURCE)?,
-                    2 => spec["nonResourceAttributes"] = texts(bytes, &["path", "verb"])?,
+                    1 => asked["resourceAttributes"] = texts(bytes, &RESOURCE)?,
+                    2 => asked["nonResourceAttributes"] = texts(bytes, &["path", "verb"])?,
                     _ => {}
                 }
             }
-            object["spec"] = spec;
+            object["spec"] = asked;
         }
         _ => return None,
     }
@@ -144,11 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn reads_questions_about_oneself_and_nothing_else() {
+    fn reads_questions_and_nothing_else() {
         let attributes = [field(1, b"default"), field(2, b"create"), field(5, b"pods")].concat();
         let raw = [field(1, b""), field(2, &field(1, &attributes))].concat();
         assert_eq!(
-            review(&envelope("SelfSubjectAccessReview", &raw)),
+            question(&envelope("SelfSubjectAccessReview", &raw)),
             Some(json!({
                 "apiVersion": "authorization.k8s.io/v1",
                 "kind": "SelfSubjectAccessReview",
@@ -156,8 +189,29 @@ mod tests {
                 "spec": {"resourceAttributes": {"namespace": "default", "verb": "create", "resource": "pods"}},
             }))
         );
-        assert!(review(&envelope("SelfSubjectReview", b"")).is_some());
-        assert!(review(&envelope("Secret", b"")).is_none());
-        assert!(review(b"k8s\0\x0a\xff").is_none());
+        let bound = [field(1, b"Pod"), field(2, b"v1"), field(3, b"p")].concat();
+        let spec = [
+            field(1, b"a"),
+            field(1, b"b"),
+            field(3, &bound),
+            vec![4 << 3, 0xd8, 4],
+        ]
+        .concat();
+        assert_eq!(
+            question(&envelope("TokenRequest", &field(2, &spec))).map(|mut asked| asked["spec"].take()),
+            Some(json!({
+                "audiences": ["a", "b"],
+                "expirationSeconds": 600,
+                "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p"},
+            }))
+        );
+        assert_eq!(
+            question(&envelope("SelfSubjectRulesReview", &field(2, &field(1, b"ns"))))
+                .map(|mut asked| asked["spec"].take()),
+            Some(json!({"namespace": "ns"}))
+        );
+        assert!(question(&envelope("SelfSubjectReview", b"")).is_some());
+        assert!(question(&envelope("Secret", b"")).is_none());
+        assert!(question(b"k8s\0\x0a\xff").is_none());
     }
 }

@@ -186,6 +186,7 @@ pub(super) fn of_other(name: &str, map: &mut Fields) {
             set(map, "reclaimPolicy", "Delete");
             set(map, "volumeBindingMode", "Immediate");
         }
+        "TokenRequestSpec" => set(map, "expirationSeconds", 3600),
         "NetworkPolicyPort" | "EndpointPort" => set(map, "protocol", "TCP"),
         "NetworkPolicy" => network_policy(map),
         "PriorityClass" => set(map, "preemptionPolicy", "PreemptLowerPriority"),
