@@ -1,0 +1,66 @@
+//! Becomes a container's program: in the pod's namespaces, with a root of its own.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::setsid;
+use rustix::thread::{UnshareFlags, move_into_link_name_space};
+
+use super::wire::{ContainerOrder, Process, receive};
+use super::{Doing, Failure, identity, mounts, unshare};
+
+pub fn run(socket: &UnixStream) -> Result<(), Failure> {
+    let Some((order, fds)) = receive::<ContainerOrder>(socket).doing(|| "read the order".to_owned())? else {
+        return Ok(());
+    };
+    let mut fds = fds.into_iter();
+    let streams = Streams::take(&mut fds)?;
+    for namespace in fds {
+        move_into_link_name_space(namespace.as_fd(), None)
+            .doing(|| "enter the pod's namespaces".to_owned())?;
+    }
+    unshare(UnshareFlags::NEWNS).doing(|| "make a mount namespace".to_owned())?;
+    mounts::change_root(&order.root)?;
+    become_program(&order.process, streams)
+}
+
+/// Standard input, output and error.
+pub struct Streams([OwnedFd; 3]);
+
+impl Streams {
+    pub fn take(fds: &mut impl Iterator<Item = OwnedFd>) -> Result<Self, Failure> {
+        match (fds.next(), fds.next(), fds.next()) {
+            (Some(input), Some(output), Some(error)) => Ok(Self([input, output, error])),
+            _ => Err(Failure::because("take the streams", "some are missing")),
+        }
+    }
+}
+
+/// Replaces this program by the container's. The socket closes with that, which tells the podlet.
+pub fn become_program(process: &Process, streams: Streams) -> Result<(), Failure> {
+    let directory = match process.directory.as_str() {
+        "" => "/",
+        directory => directory,
+    };
+    std::env::set_current_dir(directory).doing(|| format!("go to {directory}"))?;
+    let Some((program, arguments)) = process.argv.split_first() else {
+        return Err(Failure::because("start the program", "no command is given"));
+    };
+    // The podlet's terminal is not the pod's, and its signals neither.
+    setsid().doing(|| "leave the podlet's session".to_owned())?;
+    rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
+    identity::assume(process)?;
+    let Streams([input, output, error]) = streams;
+    rustix::stdio::dup2_stdin(input).doing(|| "set standard input".to_owned())?;
+    rustix::stdio::dup2_stdout(output).doing(|| "set standard output".to_owned())?;
+    rustix::stdio::dup2_stderr(error).doing(|| "set standard error".to_owned())?;
+    let failed = Command::new(OsStr::new(program))
+        .args(arguments)
+        .env_clear()
+        .envs(&process.env)
+        .exec();
+    Err(Failure::of(format!("start {program}"), failed))
+}
