@@ -10,7 +10,10 @@
 
 #![deny(missing_docs)]
 
+pub mod environment;
 pub mod helper;
 pub mod image;
 pub mod isolation;
+pub mod pod;
+mod quantity;
 mod tree;

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::setsid;
@@ -45,6 +46,9 @@ pub fn become_program(process: &Process, streams: Streams) -> Result<(), Failure
         "" => "/",
         directory => directory,
     };
+    if !Path::new(directory).exists() {
+        std::fs::create_dir_all(directory).doing(|| format!("make {directory}"))?;
+    }
     std::env::set_current_dir(directory).doing(|| format!("go to {directory}"))?;
     let Some((program, arguments)) = process.argv.split_first() else {
         return Err(Failure::because("start the program", "no command is given"));

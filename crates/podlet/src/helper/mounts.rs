@@ -130,14 +130,8 @@ impl Tree {
             } => {
                 let mut opened = open_source(source)?;
                 if let Some(below) = below {
-                    opened = openat2(
-                        &opened,
-                        below,
-                        OFlags::PATH | OFlags::CLOEXEC,
-                        Mode::empty(),
-                        ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
-                    )
-                    .doing(|| format!("open {below} in {}", source.display()))?;
+                    opened = open_below(&opened, below)
+                        .doing(|| format!("open {below} in {}", source.display()))?;
                 }
                 let folder = rustix::fs::fstat(&opened)
                     .map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
@@ -256,6 +250,33 @@ impl Tree {
 fn open_source(path: &Path) -> Result<OwnedFd, Failure> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     openat2(CWD, path, flags, Mode::empty(), ResolveFlags::empty()).doing(|| format!("open {}", shown(path)))
+}
+
+/// Opens what is in a volume. A folder that is not there is made, as the kubelet makes it.
+fn open_below(volume: &OwnedFd, below: &str) -> Result<OwnedFd, Errno> {
+    let open = |path: &Path| {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        openat2(
+            volume,
+            path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        )
+    };
+    let mut path = PathBuf::new();
+    let mut opened = open(Path::new("."))?;
+    for part in Path::new(below).components() {
+        path.push(part);
+        opened = match open(&path) {
+            Err(Errno::NOENT) => {
+                mkdirat(&opened, part.as_os_str(), Mode::from_raw_mode(0o750))?;
+                open(&path)?
+            }
+            found => found?,
+        };
+    }
+    Ok(opened)
 }
 
 fn attach(source: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {

@@ -1,14 +1,20 @@
 //! A machine for pods, once as root and once in a user namespace, as far as this one has them.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses a part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "each test file uses a part"
+)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use clusterwright_podlet::image;
+use clusterwright_podlet::image::Image;
 use clusterwright_podlet::isolation::{
     Config, Ending, Entry, Error, Isolation, Namespaces, Process, Root, Running, Streams,
 };
@@ -54,21 +60,7 @@ impl Machine {
 
     /// The machine's own programs, which are read-only.
     pub fn root(&self) -> Root {
-        let mut entries = image::libraries();
-        for path in ["/usr", "/bin"] {
-            if !entries
-                .iter()
-                .any(|entry| matches!(entry, Entry::Bind { path: bound, .. } if bound == path))
-            {
-                entries.extend(image::shown(path.as_ref()));
-            }
-        }
-        entries.push(Entry::Bind {
-            path: "/test-program".to_owned(),
-            source: PathBuf::from(PROGRAM),
-            below: None,
-            read_only: true,
-        });
+        let entries = shell_image().entries();
         Root {
             at: self.volatile().join("root"),
             size: 16 * MEBIBYTE,
@@ -95,6 +87,18 @@ impl Machine {
         let (streams, reader) = piped();
         let running = self.isolation.container(pod, root, process, streams).await?;
         Ok((running, reader))
+    }
+}
+
+/// An image with this machine's programs and the test program.
+pub fn shell_image() -> Image {
+    let own = ["/usr", "/bin"].map(|path| (path.to_owned(), PathBuf::from(path)));
+    let mut files = BTreeMap::from(own);
+    files.insert("/test-program".to_owned(), PathBuf::from(PROGRAM));
+    Image {
+        files,
+        libraries: true,
+        ..Image::default()
     }
 }
 

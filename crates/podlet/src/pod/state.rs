@@ -1,0 +1,113 @@
+use jiff::Timestamp;
+
+use crate::isolation::{Ending, Handle};
+
+/// What a pod's containers are, as a kubelet would report it.
+#[derive(Clone, Debug)]
+pub struct PodState {
+    /// When the pod was taken on.
+    pub started: Timestamp,
+    /// Init containers, in order.
+    pub init: Vec<ContainerState>,
+    /// Containers, in order.
+    pub containers: Vec<ContainerState>,
+    /// Whether nothing of it runs, and nothing will.
+    pub ended: bool,
+}
+
+/// What a container is.
+#[derive(Clone, Debug)]
+pub struct ContainerState {
+    /// Its name.
+    pub name: String,
+    /// The present.
+    pub state: State,
+    /// How it ended before.
+    pub last: Option<Terminated>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// What signals its first process and what visits it, while it runs.
+    pub handle: Option<Handle>,
+}
+
+/// The present of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is about to start, or can't.
+    Waiting(Waiting),
+    /// It runs.
+    Running {
+        /// Since when.
+        started: Timestamp,
+    },
+    /// It has ended, for good or until its restart.
+    Terminated(Terminated),
+}
+
+/// Why a container does not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// In one word, as the kubelet has it.
+    pub reason: String,
+    /// In full.
+    pub message: String,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terminated {
+    /// The exit code; 128 more than the signal if one ended it; 128 if it did not start.
+    pub code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// `Completed`, `Error` or `StartError`.
+    pub reason: &'static str,
+    /// What it left as its last words, or why it did not start.
+    pub message: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+}
+
+impl Terminated {
+    /// How a process that ran ended.
+    pub(super) fn of(ending: Ending, message: String, started: Timestamp, finished: Timestamp) -> Self {
+        Self {
+            code: ending.code(),
+            signal: match ending {
+                Ending::Exited(_) => None,
+                Ending::Killed(signal) => Some(signal),
+            },
+            reason: if ending == Ending::Exited(0) {
+                "Completed"
+            } else {
+                "Error"
+            },
+            message,
+            started,
+            finished,
+        }
+    }
+}
+
+impl ContainerState {
+    pub(super) fn new(name: &str, reason: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: State::waiting(reason, ""),
+            last: None,
+            restarts: 0,
+            handle: None,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn waiting(reason: &str, message: &str) -> Self {
+        Self::Waiting(Waiting {
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,487 @@
+//! Lives of pods, with real processes.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clusterwright_clock::Clock;
+use clusterwright_podlet::image::Image;
+use clusterwright_podlet::isolation::{Entry, Isolation};
+use clusterwright_podlet::pod::{
+    self, ContainerPlan, Facts, PodPlan, PodState, Prepare, State, Surroundings, Unprepared, VolumeAt,
+};
+use common::{Machine, machines, shell_image};
+use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// Plans the containers of a pod that has one volume, `data`.
+struct Planner {
+    pod: Pod,
+    image: Image,
+    facts: Facts,
+    words: PathBuf,
+    lacking: Mutex<Option<Unprepared>>,
+}
+
+#[async_trait::async_trait]
+impl Prepare for Planner {
+    async fn prepare(&self, name: &str) -> Result<ContainerPlan, Unprepared> {
+        if let Some(lacking) = self.lacking.lock().take() {
+            return Err(lacking);
+        }
+        let spec = self.pod.spec.as_ref().unwrap();
+        let mut all = spec.init_containers.iter().flatten().chain(&spec.containers);
+        let container = all.find(|container| container.name == name).unwrap();
+        let words = self.words.join(name);
+        let none = BTreeMap::new();
+        Ok(pod::container(&self.pod, container, &self.image, &none, words, &self.facts).unwrap())
+    }
+}
+
+struct Run {
+    pod: pod::Pod,
+    state: watch::Receiver<PodState>,
+    data: PathBuf,
+    logs: PathBuf,
+    clock: Clock,
+    isolation: Arc<Isolation>,
+    folder: tempfile::TempDir,
+}
+
+impl Run {
+    async fn of(machine: Machine, text: &str) -> Self {
+        Self::lacking(machine, text, None).await
+    }
+
+    async fn lacking(machine: Machine, text: &str, lacking: Option<Unprepared>) -> Self {
+        let pod: Pod = serde_saphyr::from_str(text).unwrap();
+        let data = machine.volatile().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let volume = VolumeAt {
+            path: data.clone(),
+            read_only: false,
+        };
+        let planner = Planner {
+            image: shell_image(),
+            facts: Facts {
+                address: [10, 244, 0, 2].into(),
+                name_server: [10, 244, 0, 1].into(),
+                domain: "cluster.local".to_owned(),
+                root_at: machine.volatile().join("root"),
+                volumes: [("data".to_owned(), volume)].into(),
+            },
+            words: machine.volatile().join("words"),
+            lacking: Mutex::new(lacking),
+            pod,
+        };
+        let plan = PodPlan::new(&planner.pod).unwrap();
+        let namespaces = machine
+            .isolation
+            .namespaces(&plan.hostname, planner.facts.address)
+            .await
+            .unwrap();
+        let logs = machine.volatile().join("logs");
+        let Machine {
+            isolation, folder, ..
+        } = machine;
+        let isolation = Arc::new(isolation);
+        let clock = Clock::system();
+        let pod = pod::Pod::start(
+            plan,
+            Surroundings {
+                isolation: isolation.clone(),
+                namespaces,
+                prepare: Arc::new(planner),
+                logs: logs.clone(),
+                clock,
+            },
+        );
+        Self {
+            state: pod.state(),
+            pod,
+            data,
+            logs,
+            clock,
+            isolation,
+            folder,
+        }
+    }
+
+    /// Waits until the pod is as said.
+    async fn until(&mut self, holds: impl FnMut(&PodState) -> bool) -> PodState {
+        self.state.wait_for(holds).await.unwrap().clone()
+    }
+
+    async fn ended(&mut self) -> PodState {
+        self.until(|state| state.ended).await
+    }
+
+    fn log(&self, container: &str) -> String {
+        let text = std::fs::read_to_string(self.logs.join(container).join("0.log")).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| line.splitn(3, ' ').nth(2).unwrap().to_owned());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn code(state: &State) -> i32 {
+    match state {
+        State::Terminated(ended) => ended.code,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn running(state: &State) -> bool {
+    matches!(state, State::Running { .. })
+}
+
+#[tokio::test]
+async fn init_containers_run_in_order_and_then_containers_together() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            r#"
+            metadata: {name: web, namespace: test}
+            spec:
+              restartPolicy: Never
+              initContainers:
+              - {name: first, command: [sh, -c, "echo 1 >> /data/file"], volumeMounts: &m [{name: data, mountPath: /data}]}
+              - {name: second, command: [sh, -c, "cat /data/file; echo 2 >> /data/file"], volumeMounts: *m}
+              containers:
+              - {name: one, command: [sh, -c, "echo $NAME $0 >> /data/$HOSTNAME; exit 3", "$(HOSTNAME)"], volumeMounts: *m}
+              - name: two
+                command: [sh, -c, "cat /data/file; hostname >&2; grep web /etc/hosts; cat /etc/resolv.conf; pwd"]
+                workingDir: /work/here
+                volumeMounts: *m
+            "#,
+        )
+        .await;
+        let state = run.ended().await;
+        assert_eq!(run.log("second"), "F 1");
+        assert_eq!(std::fs::read_to_string(run.data.join("file")).unwrap(), "1\n2\n");
+        assert_eq!(std::fs::read_to_string(run.data.join("web")).unwrap(), "web\n");
+        let log = run.log("two");
+        for line in [
+            "F 1\nF 2",
+            "F web",
+            "F 10.244.0.2\tweb",
+            "F search test.svc.cluster.local svc.cluster.local cluster.local\nF nameserver 10.244.0.1\nF options ndots:5",
+            "F /work/here",
+        ] {
+            assert!(log.contains(line), "{line} in {log}");
+        }
+        let codes =
+            |list: &[pod::ContainerState]| list.iter().map(|one| code(&one.state)).collect::<Vec<_>>();
+        assert_eq!(codes(&state.init), [0, 0]);
+        assert_eq!(codes(&state.containers), [3, 0]);
+        let State::Terminated(ended) = &state.containers[0].state else {
+            panic!("{state:?}");
+        };
+        assert_eq!(ended.reason, "Error");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_init_container_ends_a_pod_that_is_never_restarted() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            "
+            metadata: {name: web}
+            spec:
+              restartPolicy: Never
+              initContainers: [{name: init, command: ['false']}]
+              containers: [{name: main, command: ['true']}]
+            ",
+        )
+        .await;
+        let state = run.ended().await;
+        assert_eq!(code(&state.init[0].state), 1);
+        assert!(
+            matches!(&state.containers[0].state, State::Waiting(waiting) if waiting.reason == "PodInitializing")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarts_wait_longer_each_time() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            "
+            metadata: {name: web}
+            spec:
+              containers:
+              - {name: main, command: [sh, -c, 'echo $(($(cat /data/n || echo 0) + 1)) > /data/n; exit 1'],
+                 volumeMounts: [{name: data, mountPath: /data}]}
+            ",
+        )
+        .await;
+        let mut waits = Vec::new();
+        for restarts in [1, 2, 3] {
+            let state = run
+                .until(|state| {
+                    let main = &state.containers[0];
+                    main.restarts == restarts
+                        && matches!(&main.state, State::Waiting(waiting) if waiting.reason == "CrashLoopBackOff")
+                })
+                .await;
+            let main = &state.containers[0];
+            assert_eq!(main.last.as_ref().unwrap().code, 1);
+            let State::Waiting(waiting) = &main.state else {
+                panic!("{state:?}");
+            };
+            waits.push(waiting.message.clone());
+        }
+        let message = |seconds| format!("back-off {seconds}s restarting failed container=main");
+        assert_eq!(waits, [message(10), message(20), message(40)]);
+        assert_eq!(std::fs::read_to_string(run.data.join("n")).unwrap(), "4\n");
+        assert!(!run.logs.join("main/0.log").exists() && run.logs.join("main/2.log").exists());
+        run.pod.stop(Duration::ZERO);
+        run.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_succeeded_is_not_restarted_on_failure() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            "
+            metadata: {name: web}
+            spec:
+              restartPolicy: OnFailure
+              containers:
+              - {name: main, command: [sh, -c, 'test -e /data/n || { touch /data/n; exit 1; }'],
+                 volumeMounts: [{name: data, mountPath: /data}]}
+            ",
+        )
+        .await;
+        let state = run.ended().await;
+        let main = &state.containers[0];
+        assert_eq!((code(&main.state), main.restarts), (0, 1));
+        assert_eq!(main.last.as_ref().unwrap().code, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_pod_is_asked_to_end_after_its_hook() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            r#"
+            metadata: {name: web}
+            spec:
+              containers:
+              - name: main
+                command: [sh, -c, "trap 'cat /data/hook; echo last > /dev/termination-log; exit 0' TERM; touch /data/up; while :; do sleep 0.01; done"]
+                lifecycle: {preStop: {exec: {command: [sh, -c, "echo hooked > /data/hook"]}}}
+                volumeMounts: [{name: data, mountPath: /data}]
+            "#,
+        )
+        .await;
+        run.until(|state| running(&state.containers[0].state)).await;
+        common::until(|| run.data.join("up").exists()).await;
+        run.pod.stop(Duration::from_secs(30));
+        let state = run.ended().await;
+        assert_eq!(run.log("main"), "F hooked");
+        let State::Terminated(ended) = &state.containers[0].state else {
+            panic!("{state:?}");
+        };
+        // It does not start again, although its policy is Always.
+        assert_eq!(
+            (ended.code, ended.reason, ended.message.as_str()),
+            (0, "Completed", "last\n")
+        );
+    }
+}
+
+/// How the only container of a pod that is given seven seconds ends, and after how many.
+async fn seconds_to_end(machine: Machine, container: &str) -> (i32, Option<i32>, i64) {
+    let text = format!("{{metadata: {{name: web}}, spec: {{containers: [{container}]}}}}");
+    let mut run = Run::of(machine, &text).await;
+    run.until(|state| running(&state.containers[0].state)).await;
+    let before = run.clock.now();
+    run.pod.stop(Duration::from_secs(7));
+    match &run.ended().await.containers[0].state {
+        State::Terminated(ended) => (ended.code, ended.signal, (ended.finished - before).get_seconds()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ignores_the_request_is_killed_after_the_grace() {
+    for machine in machines!() {
+        let container = "{name: main, command: [sh, -c, 'trap : TERM; while :; do sleep 1000; done']}";
+        assert_eq!(seconds_to_end(machine, container).await, (137, Some(9), 7));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_takes_all_the_time_leaves_two_seconds() {
+    for machine in machines!() {
+        let container = "{name: main, command: [sleep, '1000'], lifecycle: {preStop: {exec: {command: [sleep, '1000']}}}}";
+        assert_eq!(seconds_to_end(machine, container).await, (137, Some(9), 9));
+    }
+}
+
+#[tokio::test]
+async fn a_shorter_grace_counts() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            "{metadata: {name: web}, spec: {containers: [{name: main, command: [sleep, '1000']}]}}",
+        )
+        .await;
+        run.until(|state| running(&state.containers[0].state)).await;
+        run.pod.stop(Duration::from_secs(1_000_000));
+        run.pod.stop(Duration::ZERO);
+        assert_eq!(code(&run.ended().await.containers[0].state), 137);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_ended_is_followed_by_another() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            "{metadata: {name: web}, spec: {containers: [{name: main, command: [sleep, '1000']}]}}",
+        )
+        .await;
+        run.until(|state| running(&state.containers[0].state)).await;
+        run.pod.end("main", 0, Duration::ZERO);
+        let state = run
+            .until(|state| state.containers[0].restarts == 1 && running(&state.containers[0].state))
+            .await;
+        assert_eq!(state.containers[0].last.as_ref().unwrap().code, 137);
+    }
+}
+
+#[tokio::test]
+async fn last_words_come_from_the_log_where_there_are_none() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            "
+            metadata: {name: web}
+            spec:
+              restartPolicy: Never
+              containers:
+              - {name: main, command: [sh, -c, 'echo the reason >&2; exit 1'], terminationMessagePolicy: FallbackToLogsOnError}
+            ",
+        )
+        .await;
+        let state = run.ended().await;
+        let State::Terminated(ended) = &state.containers[0].state else {
+            panic!("{state:?}");
+        };
+        assert_eq!(ended.message, "the reason\n");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_lacking_is_waited_for() {
+    for machine in machines!() {
+        let lacking = Unprepared {
+            reason: "CreateContainerConfigError".to_owned(),
+            message: "secret \"keys\" not found".to_owned(),
+        };
+        let mut run = Run::lacking(
+            machine,
+            "{metadata: {name: web}, spec: {restartPolicy: Never, containers: [{name: main, command: ['true']}]}}",
+            Some(lacking.clone()),
+        )
+        .await;
+        run.until(|state| {
+            matches!(&state.containers[0].state, State::Waiting(waiting)
+                if waiting.reason == lacking.reason && waiting.message == lacking.message)
+        })
+        .await;
+        assert_eq!(code(&run.ended().await.containers[0].state), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_named() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            "{metadata: {name: web}, spec: {restartPolicy: Never, containers: [{name: main, command: [no-such]}]}}",
+        )
+        .await;
+        let state = run.ended().await;
+        let State::Terminated(ended) = &state.containers[0].state else {
+            panic!("{state:?}");
+        };
+        assert_eq!((ended.code, ended.reason), (128, "StartError"));
+        assert_eq!(
+            ended.message,
+            "failed to start no-such: No such file or directory (os error 2)"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_runs_after_the_pod_or_the_isolation_is_dropped() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            "{metadata: {name: web}, spec: {containers: [{name: main, command: [sleep, '1000']}]}}",
+        )
+        .await;
+        let state = run.until(|state| running(&state.containers[0].state)).await;
+        let handle = state.containers[0].handle.clone().unwrap();
+        let Run {
+            pod,
+            isolation,
+            folder,
+            ..
+        } = run;
+        drop(pod);
+        common::until(|| handle.has_ended()).await;
+        drop(isolation);
+        common::until(|| !folder.path().join("volatile").exists()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_root_is_read_only_and_its_user_another_if_the_spec_says_so() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            r#"
+            metadata: {name: web}
+            spec:
+              restartPolicy: Never
+              securityContext: {runAsUser: 1000, runAsGroup: 1000, runAsNonRoot: true, fsGroup: 3000}
+              containers:
+              - name: main
+                command: [sh, -c, "id -u; touch /x || echo read-only; grep CapBnd /proc/self/status; test -w /dev/termination-log && echo words"]
+                securityContext: {readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+            "#,
+        )
+        .await;
+        run.ended().await;
+        let log = run.log("main");
+        for line in ["F 1000", "F read-only", "F CapBnd:\t0000000000000000", "F words"] {
+            assert!(log.contains(line), "{log}");
+        }
+    }
+}
+
+#[test]
+fn roots_have_what_the_image_has() {
+    assert!(
+        shell_image()
+            .entries()
+            .iter()
+            .any(|entry| matches!(entry, Entry::Bind { path, .. } if path == "/usr"))
+    );
+}
