@@ -17,3 +17,4 @@ pub mod isolation;
 pub mod pod;
 mod quantity;
 mod tree;
+pub mod volume;
