@@ -50,9 +50,10 @@ pub struct Real {
 }
 
 /// The controllers that run beside the server for scenarios with `controllers: true`.
-const CONTROLLERS: [&str; 7] = [
+const CONTROLLERS: [&str; 8] = [
     "deployment-controller",
     "disruption-controller",
+    "endpointslice-controller",
     "garbage-collector-controller",
     "namespace-controller",
     "replicaset-controller",

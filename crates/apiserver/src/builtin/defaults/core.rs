@@ -187,7 +187,11 @@ pub(super) fn of_other(name: &str, map: &mut Fields) {
             set(map, "volumeBindingMode", "Immediate");
         }
         "TokenRequestSpec" => set(map, "expirationSeconds", 3600),
-        "NetworkPolicyPort" | "EndpointPort" => set(map, "protocol", "TCP"),
+        "NetworkPolicyPort" => set(map, "protocol", "TCP"),
+        "EndpointPort" => {
+            set(map, "name", "");
+            set(map, "protocol", "TCP");
+        }
         "NetworkPolicy" => network_policy(map),
         "PriorityClass" => set(map, "preemptionPolicy", "PreemptLowerPriority"),
         "ValidatingWebhook" | "MutatingWebhook" => {

@@ -7,6 +7,7 @@ mod claims;
 mod configuration;
 mod containers;
 mod disruption;
+mod endpoint_slices;
 mod events;
 mod labels;
 mod leases;
@@ -128,6 +129,7 @@ pub(super) fn of(group: &str, plural: &str) -> Box<dyn Rules> {
             Box::new(roles::Bindings { namespaced: false })
         }
         ("policy", "poddisruptionbudgets") => Box::new(disruption::Budgets),
+        ("discovery.k8s.io", "endpointslices") => Box::new(endpoint_slices::EndpointSlices),
         ("coordination.k8s.io", "leases") => Box::new(leases::Leases),
         _ => Box::new(Plain(fields_of(group, plural))),
     }

@@ -99,7 +99,8 @@ impl Scene<'_> {
         }
         match at.kind {
             Kind::Pod => super::budgets::plan_pod(self, at, object),
-            Kind::Service => Plan::default(),
+            Kind::Service => super::endpoint_slices::plan(self, at, object),
+            Kind::Node | Kind::EndpointSlice => Plan::default(),
             Kind::Claim => super::services::plan_claim(self, at, object),
             Kind::ReplicaSet => super::replica_sets::plan(self, at, object),
             Kind::Deployment => super::deployments::plan(self, at, object),

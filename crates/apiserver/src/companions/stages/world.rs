@@ -15,10 +15,12 @@ pub(super) enum Kind {
     Deployment,
     StatefulSet,
     Budget,
+    Node,
+    EndpointSlice,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Pod,
         Self::Claim,
         Self::Service,
@@ -26,6 +28,8 @@ impl Kind {
         Self::Deployment,
         Self::StatefulSet,
         Self::Budget,
+        Self::Node,
+        Self::EndpointSlice,
     ];
 
     /// Group, version, kind and plural.
@@ -38,6 +42,8 @@ impl Kind {
             Self::Deployment => ("apps", "v1", "Deployment", "deployments"),
             Self::StatefulSet => ("apps", "v1", "StatefulSet", "statefulsets"),
             Self::Budget => ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+            Self::Node => ("", "v1", "Node", "nodes"),
+            Self::EndpointSlice => ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
         }
     }
 
@@ -109,6 +115,13 @@ pub(super) fn is_deleting(object: &Value) -> bool {
     object
         .pointer("/metadata/deletionTimestamp")
         .is_some_and(|time| !time.is_null())
+}
+
+/// The zone that a node is in.
+pub(super) fn zone(node: &Value) -> &str {
+    node["metadata"]["labels"]["topology.kubernetes.io/zone"]
+        .as_str()
+        .unwrap_or_default()
 }
 
 /// The reference to the object's controller.
@@ -195,7 +208,11 @@ impl World {
         if stale || self.deleted.contains(uid(&object)) {
             return BTreeSet::new();
         }
+        let known_zone = known.map(|known| zone(known).to_owned());
         let mut affected = self.unlink(&at);
+        if kind == Kind::Node && known_zone != Some(zone(&object).to_owned()) {
+            affected.extend(self.of_kind(Kind::Service).map(|(at, _)| at.clone()));
+        }
         if let Some(owner) = controller(&object) {
             let owned = self.controlled.entry(text(owner, "/uid").to_owned()).or_default();
             owned.insert(at.clone());
@@ -276,14 +293,14 @@ impl World {
                 name: text(owner, "/name").to_owned(),
             });
         }
-        let looks = match at.kind {
-            Kind::Pod => Some(Kind::Budget),
-            Kind::Claim => Some(Kind::Pod),
-            Kind::StatefulSet => Some(Kind::Claim),
-            _ => None,
+        let looks: &[Kind] = match at.kind {
+            Kind::Pod => &[Kind::Budget, Kind::Service],
+            Kind::Claim => &[Kind::Pod],
+            Kind::StatefulSet => &[Kind::Claim],
+            _ => &[],
         };
-        if let Some(kind) = looks {
-            around.extend(self.in_namespace(kind, &at.namespace).map(|(at, _)| at.clone()));
+        for kind in looks {
+            around.extend(self.in_namespace(*kind, &at.namespace).map(|(at, _)| at.clone()));
         }
         if at.kind == Kind::Pod {
             around.extend(claims_of(object).map(|name| Ref {
