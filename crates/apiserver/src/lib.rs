@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod faults;
 pub mod field;
 mod handlers;
+mod kubelet;
 mod metadata;
 mod namespaces;
 pub mod openapi;
@@ -34,6 +35,7 @@ pub mod table;
 mod yaml;
 
 pub use auth::{KeyError, SigningKey, User};
+pub use kubelet::{KubeletClient, KubeletClientError};
 pub use response::{Body, Cut};
 pub use serve::{ServeError, Serving};
 pub use server::{ApiServer, ApiService, Builder};

@@ -3,6 +3,7 @@
 use crate::access::Access;
 use crate::auth::{self, Authenticator, Known, SigningKey, User};
 use crate::faults::{self, Faults};
+use crate::kubelet::{self, Asked, KubeletClient};
 use crate::record::{Call, Record};
 use crate::registry::{Registry, Served};
 use crate::request::path;
@@ -15,6 +16,7 @@ use clusterwright_clock::Clock;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -37,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) access: Access,
     /// The folder of the published OpenAPI documents, for descriptions.
     pub(crate) documents: Option<PathBuf>,
+    pub(crate) kubelets: Option<KubeletClient>,
 }
 
 /// An API server in this process. Clones are the same server.
@@ -55,6 +58,7 @@ pub struct Builder {
     anonymous: bool,
     history: Option<usize>,
     documents: Option<PathBuf>,
+    kubelets: Option<KubeletClient>,
 }
 
 impl Default for Builder {
@@ -67,6 +71,7 @@ impl Default for Builder {
             anonymous: true,
             history: None,
             documents: None,
+            kubelets: None,
         }
     }
 }
@@ -127,6 +132,14 @@ impl Builder {
         self
     }
 
+    /// How the server speaks to kubelets, for logs, commands in containers and forwarded ports of pods. Default: it
+    /// shows no certificate and takes any.
+    #[must_use]
+    pub fn kubelets(mut self, client: KubeletClient) -> Self {
+        self.kubelets = Some(client);
+        self
+    }
+
     /// Makes the server. It holds the namespaces that every cluster starts with, with [`Builder::rbac`] the roles and
     /// bindings too, and nothing else.
     #[must_use]
@@ -146,6 +159,7 @@ impl Builder {
             authenticator: Authenticator::new(self.tokens, self.anonymous, self.key),
             access: Access::new(self.rbac),
             documents: self.documents,
+            kubelets: self.kubelets,
         });
         inner.registry.add(&inner.store, crate::builtin::resources());
         namespaces::create_initial(&inner);
@@ -254,7 +268,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Self { inner, user, stop } = self.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            let upgrade = parts.extensions.remove::<OnUpgrade>();
             let user = match inner.user_of(&parts.headers, &user) {
                 Ok(user) => user,
                 Err(refusal) => return Ok(response::refusal(&refusal)),
@@ -281,6 +296,17 @@ where
                 Some(fault) => faults::answer(fault, &request),
                 None => Some(handlers::handle(&inner, &request, &struck)),
             };
+            let target = answer
+                .as_ref()
+                .and_then(|answer| answer.extensions().get::<kubelet::Target>().cloned());
+            if let Some(target) = target {
+                let asked = Asked {
+                    method: request.parts.method.clone(),
+                    headers: request.parts.headers.clone(),
+                    upgrade,
+                };
+                answer = Some(kubelet::connect(inner.kubelets.as_ref(), &target, asked, stop.clone()).await);
+            }
             if let Some(fault) = struck.after {
                 answer = faults::answer(fault, &request);
             }

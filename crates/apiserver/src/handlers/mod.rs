@@ -282,6 +282,7 @@ pub(crate) fn handle(inner: &Arc<Inner>, request: &Request, struck: &Struck) -> 
         Endpoint::Objects
     };
     let watches = request.verb == "watch";
+    let streams = pods::is_stream(resource, &path.subresource);
     let accepted = media::accept(
         &request.parts.headers,
         request.query.get("pretty"),
@@ -290,9 +291,12 @@ pub(crate) fn handle(inner: &Arc<Inner>, request: &Request, struck: &Struck) -> 
     );
     let accepted = match accepted {
         Ok(accepted) => accepted,
+        // What a connection is upgraded to is no matter of types.
+        Err(_) if streams && path.subresource != "log" => Accepted::default(),
         Err(refusal) => {
             // The router of built-in kinds looks at types alone, and before all else.
-            let by_router = served.resource.custom.is_none() && !media::names_a_type(&request.parts.headers);
+            let by_router =
+                served.resource.custom.is_none() && !streams && !media::names_a_type(&request.parts.headers);
             return response::refusal(&if by_router { router_refusal() } else { refusal });
         }
     };
@@ -356,6 +360,9 @@ fn route(cx: &Context<'_>) -> ApiResult<Response<Body>> {
         .is_some_and(|sub| sub.verbs.iter().any(|allowed| **allowed == *verb));
     if !allowed || cx.path.name.is_empty() {
         return Err(not_allowed());
+    }
+    if pods::is_stream(resource, &cx.path.subresource) {
+        return pods::stream(cx);
     }
     match (&*cx.path.subresource, verb) {
         ("scale", _) => scale::scale(cx),

@@ -209,7 +209,9 @@ async fn connection(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS);
-    let served = builder.serve_connection(TokioIo::new(tls), service).into_owned();
+    let served = builder
+        .serve_connection_with_upgrades(TokioIo::new(tls), service)
+        .into_owned();
     if let Err(error) = watcher.watch(served).await {
         tracing::debug!(%error, "a connection ended early");
     }

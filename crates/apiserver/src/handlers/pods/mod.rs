@@ -1,10 +1,12 @@
-//! What only pods have: they are bound to nodes, and evicted.
+//! What only pods have: they are bound to nodes and evicted, and their kubelets are asked.
 
 mod binding;
 mod eviction;
+mod streams;
 
 pub(super) use binding::{bind, bind_by_name, is_binding};
 pub(super) use eviction::evict;
+pub(super) use streams::{is_stream, stream};
 
 use super::{Context, decode, write};
 use crate::builtin;
