@@ -95,6 +95,7 @@ async fn stop_on(mut signals: Signals, shutdown: CancellationToken) {
 
 /// Says what is missing or forbidden before anything starts, rather than in the log of an informer.
 async fn preflight(client: &Client, namespace: Option<&str>) -> Result<()> {
+    allowed(client, namespace).await?;
     let ours = "install the custom resources first, with `clusterwright install` or `kubectl apply -f \
                 deploy/install.yaml`";
     let theirs = "install Cluster API's core provider first, with `clusterctl init`";
@@ -102,7 +103,23 @@ async fn preflight(client: &Client, namespace: Option<&str>) -> Result<()> {
     served::<Cluster>(client, namespace, theirs).await
 }
 
-/// Whether a kind is there and may be listed.
+/// Whether the controllers may do all that they will.
+async fn allowed(client: &Client, namespace: Option<&str>) -> Result<()> {
+    let denied = operators::grants().denied(client, namespace).await;
+    let denied = denied.context("failed to ask the cluster what the controllers may do")?;
+    if denied.is_empty() {
+        return Ok(());
+    }
+    let scope = match namespace {
+        Some(namespace) => format!("in namespace {namespace}"),
+        None => "in all namespaces".to_owned(),
+    };
+    bail!(
+        "the cluster does not allow what the controllers need {scope}: {denied}; deploy/install.yaml has the roles"
+    )
+}
+
+/// Whether a kind is there.
 async fn served<K: Object + Resource<Scope = NamespaceResourceScope>>(
     client: &Client,
     namespace: Option<&str>,
@@ -118,10 +135,6 @@ async fn served<K: Object + Resource<Scope = NamespaceResourceScope>>(
         Err(kube::Error::Api(status)) if status.code == 404 => {
             bail!("the cluster has no {kind} in {version}: {way_out}")
         }
-        Err(kube::Error::Api(status)) if status.code == 403 => bail!(
-            "the cluster does not allow what the controllers need: {}; deploy/install.yaml has the roles",
-            status.message
-        ),
         Err(error) => Err(error).with_context(|| format!("failed to list {kind}")),
     }
 }

@@ -22,9 +22,12 @@ use common::{PATIENCE, Running, clusterwright};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::params::PatchParams;
+use kube::{Client, Config};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -341,20 +344,56 @@ fn what_is_denied_is_named_with_the_way_out() {
     let kubeconfig = control_plane
         .write_kubeconfig("powerless", &KubeconfigUser::Token(TOKEN))
         .unwrap();
-    for (more, scope) in [
-        (&[][..], "at the cluster scope"),
-        (&["--namespace", "team"][..], "in the namespace \"team\""),
-    ] {
+    let said = |more: &[&str]| {
         let (manager, ..) = manager(&kubeconfig.display().to_string(), more);
         let (status, said) = manager.end();
         assert_eq!(status.code(), Some(1), "{said}");
+        said
+    };
+    for (more, scope) in [
+        (&[][..], "in all namespaces"),
+        (&["--namespace", "team"][..], "in namespace team"),
+    ] {
+        let said = said(more);
         for part in [
             "the cluster does not allow what the controllers need",
-            "User \"powerless\" cannot list resource \"hostedcontrolplanes\"",
+            "list, watch, create, update, patch, delete secrets",
+            "list, watch, patch hostedcontrolplanes.controlplane.cluster.x-k8s.io",
             scope,
             "deploy/install.yaml has the roles",
         ] {
             assert!(said.contains(part), "{part} is not in: {said}");
         }
     }
+
+    // Who may do nearly all is told what is missing, and that alone.
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let admin = Kubeconfig::read_from(control_plane.kubeconfig()).unwrap();
+        let admin = Config::from_custom_kubeconfig(admin, &KubeConfigOptions::default()).await;
+        let admin = Client::try_from(admin.unwrap()).unwrap();
+        let roles: Api<ClusterRole> = Api::all(admin.clone());
+        let bindings: Api<ClusterRoleBinding> = Api::all(admin);
+        let role = json!({"metadata": {"name": "nearly"}, "rules": [
+            {"apiGroups": ["", "apps", "cluster.x-k8s.io", "controlplane.cluster.x-k8s.io"],
+                "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": ["policy"], "resources": ["*"], "verbs": ["list", "create", "patch", "delete"]}]});
+        let binding = json!({"metadata": {"name": "nearly"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "nearly"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "powerless"}]});
+        let (role, binding) = (serde_json::from_value(role), serde_json::from_value(binding));
+        roles
+            .create(&PostParams::default(), &role.unwrap())
+            .await
+            .unwrap();
+        bindings
+            .create(&PostParams::default(), &binding.unwrap())
+            .await
+            .unwrap();
+        // The server learns of the role by a watch of its own.
+        eventually("the role", async || {
+            let said = tokio::task::block_in_place(|| said(&[]));
+            said.contains("need in all namespaces: watch poddisruptionbudgets.policy; deploy/install.yaml")
+        })
+        .await;
+    });
 }

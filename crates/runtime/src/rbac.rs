@@ -4,8 +4,14 @@
 //! for a role come from there, so that they are neither too many nor forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
 use k8s_openapi::api::rbac::v1::PolicyRule;
+use kube::api::{Api, PostParams};
 
 use crate::object::Object;
 
@@ -119,6 +125,80 @@ impl Grants {
     }
 }
 
+impl Grants {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(BTreeSet::is_empty)
+    }
+
+    /// Which of these the user of `client` does not have, in a namespace or (`None`) in all of them, by the server's
+    /// own word (`SelfSubjectAccessReview`).
+    pub async fn denied(&self, client: &kube::Client, namespace: Option<&str>) -> Result<Self, kube::Error> {
+        /// Reviews on their way at once.
+        const AT_ONCE: usize = 16;
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+        let asked = self.0.iter().flat_map(|((group, resource), verbs)| {
+            let ask = |verb: &Verb| (group.as_str(), resource.as_str(), *verb);
+            verbs.iter().map(ask).collect::<Vec<_>>()
+        });
+        let answers = stream::iter(asked).map(|(group, resource, verb)| {
+            let review = review(group, resource, verb, namespace);
+            let reviews = &reviews;
+            async move {
+                let answer = reviews.create(&PostParams::default(), &review).await?;
+                let denied = !answer.status.is_some_and(|status| status.allowed);
+                let missing = denied.then(|| Self::new().resource(group, resource, [verb]));
+                Ok::<_, kube::Error>(missing.unwrap_or_default())
+            }
+        });
+        let denied: Vec<Self> = answers.buffered(AT_ONCE).try_collect().await?;
+        Ok(denied.into_iter().collect())
+    }
+}
+
+fn review(group: &str, resource: &str, verb: Verb, namespace: Option<&str>) -> SelfSubjectAccessReview {
+    let (resource, subresource) = match resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource)),
+        None => (resource, None),
+    };
+    let attributes = ResourceAttributes {
+        group: Some(group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource: subresource.map(str::to_owned),
+        verb: Some(verb.as_str().to_owned()),
+        namespace: namespace.map(str::to_owned),
+        ..ResourceAttributes::default()
+    };
+    SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    }
+}
+
+/// As `list, watch secrets; patch deployments.apps/status`.
+impl fmt::Display for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let granted = self.0.iter().filter(|(_, verbs)| !verbs.is_empty());
+        for (position, ((group, resource), verbs)) in granted.enumerate() {
+            let verbs: Vec<_> = verbs.iter().map(|verb| verb.as_str()).collect();
+            let (resource, subresource) = resource.split_at(resource.find('/').unwrap_or(resource.len()));
+            let (separator, dot) = (
+                if position == 0 { "" } else { "; " },
+                if group.is_empty() { "" } else { "." },
+            );
+            write!(
+                f,
+                "{separator}{} {resource}{dot}{group}{subresource}",
+                verbs.join(", ")
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl FromIterator<Grants> for Grants {
     fn from_iter<I: IntoIterator<Item = Grants>>(grants: I) -> Self {
         grants.into_iter().fold(Self::new(), Self::merge)
@@ -161,6 +241,11 @@ mod tests {
                 "apps|deployments,statefulsets|list,watch",
                 "apps|deployments/status|patch",
             ]
+        );
+        assert_eq!(
+            grants.to_string(),
+            "get, patch secrets; list, watch deployments.apps; patch deployments.apps/status; \
+             list, watch statefulsets.apps"
         );
         assert!(grants.allows("", "secrets", Verb::Patch));
         assert!(!grants.allows("", "secrets", Verb::Delete));
