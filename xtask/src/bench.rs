@@ -38,6 +38,12 @@ const BENCHES: &[Bench] = &[
         by_name_only: false,
     },
     Bench {
+        name: "access",
+        program: None,
+        tools: &[],
+        by_name_only: false,
+    },
+    Bench {
         name: "controller",
         program: None,
         tools: SERVER,
@@ -59,7 +65,7 @@ const BENCHES: &[Bench] = &[
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Which to run: queue, cache, apiserver, controller, up, build (default: all but build)
+    /// Which to run: queue, cache, apiserver, access, controller, up, build (default: all but build)
     names: Vec<String>,
 }
 
