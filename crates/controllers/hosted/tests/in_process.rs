@@ -1,4 +1,5 @@
-//! The scenarios on the server in this process, and what only it can do: faults on purpose, and the controller's end
+//! The scenarios on the server in this process, with the controller as the ServiceAccount of `deploy/install.yaml` under
+//! the rules that it brings; and what only this server can do: faults on purpose, and the controller's end
 //! at each of its calls, under a clock that stands still.
 
 #![allow(
@@ -12,15 +13,21 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use clusterwright_apiserver::ApiServer;
 use clusterwright_apiserver::faults::{Fault, Rule};
 use clusterwright_apiserver::record::Call;
+use clusterwright_apiserver::{ApiServer, User};
 use clusterwright_clock::Clock;
+use common::account::Account;
 use common::crash::{Crash, End};
 use common::harness::{Bench, run};
 use common::scenarios;
+use http::Request;
+use http::header::{AUTHORIZATION, HeaderValue};
+use kube::Client;
+use kube::client::Body;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 /// How often the world acts and tests look.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -40,12 +47,31 @@ async fn bench(server: &ApiServer) -> Bench {
     bench
 }
 
+/// The ServiceAccount on a server where rules say who may do what.
+async fn account(server: &ApiServer) -> Account {
+    Account::install(server.client(), async |token: &str| {
+        let bearer: HeaderValue = format!("Bearer {token}").parse().unwrap();
+        let service = server
+            .service_as(User::anonymous())
+            .map_request(move |mut request: Request<Body>| {
+                request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+                request
+            });
+        Client::new(service, "default")
+    })
+    .await
+}
+
 macro_rules! scenarios {
     ($($name:ident),+ $(,)?) => {$(
         #[tokio::test(start_paused = true)]
         async fn $name() {
-            let server = server();
-            scenarios::$name(&mut bench(&server).await).await;
+            let server = ApiServer::builder().clock(clock()).rbac().build();
+            let account = account(&server).await;
+            let mut bench = bench(&server).await;
+            bench.controller = Some(account.client());
+            scenarios::$name(&mut bench).await;
+            assert_eq!(account.denied(), Vec::<String>::new());
         }
     )+};
 }

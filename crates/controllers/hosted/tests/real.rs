@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clusterwright_apiserver::companions::{Companions, Stages};
 use clusterwright_clock::Clock;
-use clusterwright_testkit::{ControlPlane, require, tools};
+use clusterwright_testkit::{ControlPlane, KubeconfigUser, require, tools};
 use common::account::Account;
 use common::harness::{Bench, NAMESPACE, connect};
 use common::scenarios;
@@ -22,6 +22,16 @@ use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+
+/// The ServiceAccount on a real server.
+async fn install(control_plane: &ControlPlane) -> Account {
+    let admin = connect(&control_plane.kubeconfig()).await;
+    let user = async |token: &str| {
+        let user = KubeconfigUser::Token(token);
+        connect(&control_plane.write_kubeconfig("account", &user).unwrap()).await
+    };
+    Account::install(admin, user).await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scenarios_on_the_real_server() {
@@ -35,12 +45,12 @@ async fn scenarios_on_the_real_server() {
             .start()
     };
     let control_plane = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
-    let account = Account::install(&control_plane).await;
+    let account = install(&control_plane).await;
     macro_rules! run {
         ($($name:ident),+ $(,)?) => {$({
             let client = connect(&control_plane.kubeconfig()).await;
             let mut bench = Bench::new(client, Clock::system(), Duration::from_millis(50)).await;
-            bench.controller = Some(account.client().await);
+            bench.controller = Some(account.client());
             bench.election = Some(account.election().await);
             println!("{}", stringify!($name));
             scenarios::$name(&mut bench).await;
@@ -84,7 +94,7 @@ async fn the_real_controller_manager_makes_the_pods() {
         Ok::<_, clusterwright_testkit::Error>(control_plane)
     };
     let control_plane = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
-    let account = Account::install(&control_plane).await;
+    let account = install(&control_plane).await;
     let client = connect(&control_plane.kubeconfig()).await;
     let mut bench = Bench::without_world(client, Clock::system(), Duration::from_millis(100)).await;
     let stages = Companions::new(bench.client.clone(), Clock::system())
@@ -92,7 +102,7 @@ async fn the_real_controller_manager_makes_the_pods() {
         .namespaces(false)
         .stages(Some(Stages::kubelet_only()));
     bench.spawn(stages.run(CancellationToken::new()));
-    bench.controller = Some(account.client().await);
+    bench.controller = Some(account.client());
     bench.start();
     bench.create(&json!({})).await;
     bench.until_ready().await;

@@ -1,11 +1,9 @@
 //! The ServiceAccount of `deploy/install.yaml`, and who is told what it may not.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use clusterwright_runtime::audit::Access;
 use clusterwright_runtime::leader::LeaderElection;
-use clusterwright_testkit::{ControlPlane, KubeconfigUser};
 use http::StatusCode;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -15,10 +13,10 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
-use super::harness::connect;
-
 /// What users apply.
 const INSTALL: &str = include_str!("../../../../../deploy/install.yaml");
+/// What a token is asked to last, in seconds: longer than any test, whatever its clock does.
+const LASTS: i64 = 10 * 365 * 24 * 60 * 60;
 /// The account, its namespace and its Lease, as they are named there.
 const NAME: &str = "clusterwright";
 const NAMESPACE: &str = "clusterwright-system";
@@ -26,14 +24,14 @@ const NAMESPACE: &str = "clusterwright-system";
 /// The account on a server.
 pub struct Account {
     admin: Client,
-    kubeconfig: PathBuf,
+    client: Client,
     denied: Arc<Mutex<Vec<String>>>,
 }
 
 impl Account {
-    /// Applies the manifest, but for the Deployment whose place the test takes, and asks for a token.
-    pub async fn install(control_plane: &ControlPlane) -> Self {
-        let admin = connect(&control_plane.kubeconfig()).await;
+    /// Applies the manifest, but for the Deployment whose place the test takes, and asks for a token; `connect` makes a
+    /// client of one.
+    pub async fn install(admin: Client, connect: impl AsyncFnOnce(&str) -> Client) -> Self {
         let documents: Vec<Value> = serde_saphyr::from_multiple(INSTALL).unwrap();
         for document in documents {
             let object: DynamicObject = serde_json::from_value(document).unwrap();
@@ -50,7 +48,10 @@ impl Account {
         }
         let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), NAMESPACE);
         let request = TokenRequest {
-            spec: Some(TokenRequestSpec::default()),
+            spec: Some(TokenRequestSpec {
+                expiration_seconds: Some(LASTS),
+                ..TokenRequestSpec::default()
+            }),
             ..TokenRequest::default()
         };
         let answer = accounts
@@ -58,19 +59,16 @@ impl Account {
             .await
             .unwrap();
         let token = answer.status.unwrap().token.unwrap();
-        let kubeconfig = control_plane
-            .write_kubeconfig("account", &KubeconfigUser::Token(&token))
-            .unwrap();
         Self {
             admin,
-            kubeconfig,
+            client: connect(&token).await,
             denied: Arc::default(),
         }
     }
 
     /// A client of the account's. What it is denied is remembered.
-    pub async fn client(&self) -> Client {
-        let inner = connect(&self.kubeconfig).await;
+    pub fn client(&self) -> Client {
+        let inner = self.client.clone();
         let denied = Arc::clone(&self.denied);
         let service = tower::service_fn(move |request| {
             let (client, denied) = (inner.clone(), Arc::clone(&denied));
