@@ -89,6 +89,30 @@ scenarios!(
     delete_leaves_nothing,
 );
 
+#[tokio::test(start_paused = true)]
+async fn a_new_manager_writes_nothing_that_is_there() {
+    let server = server();
+    let mut bench = bench(&server).await;
+    let manager = server.client_as("manager", ["system:masters"]);
+    let first = bench.start_as(manager.clone());
+    bench.create(&json!({})).await;
+    bench.until_ready().await;
+    scenarios::quiet(&bench).await;
+    first.cancel();
+    tokio::time::sleep(bench.pause * 10).await;
+
+    server.record().start();
+    bench.start_as(manager);
+    scenarios::quiet(&bench).await;
+    let calls = server.record().take().into_iter();
+    let (reads, writes): (Vec<_>, Vec<_>) = calls
+        .filter(|call| call.user == "manager")
+        .map(|call| format!("{} {}", call.verb, call.path))
+        .partition(|call| ["get", "list", "watch"].iter().any(|verb| call.starts_with(verb)));
+    assert_eq!(writes, Vec::<String>::new());
+    assert!(!reads.is_empty());
+}
+
 /// What a control plane comes to, but for what differs from run to run by chance: uids, versions, the names of pods
 /// that the world makes, and the contents of keys.
 async fn end_state(bench: &Bench) -> (BTreeSet<String>, Value) {

@@ -1,7 +1,7 @@
 //! One kind: a store, and a task that keeps it as the server has it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -16,9 +16,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::owned::OwnedFields;
 use super::pruned::Pruned;
 use super::scope::Scope;
-use super::store::{AppliedConfig, Effect, News, Origin, Store};
+use super::store::{Applied, AppliedConfig, Effect, LastApplied, News, Origin, Store};
 use super::view::{Change, View};
 use crate::object::{Object, ObjectKey, is_namespaced};
 use crate::queue::Backoff;
@@ -48,6 +49,8 @@ pub struct Informer<K> {
     client: Client,
     scope: Scope,
     resync: Option<Duration>,
+    /// The field manager whose applies are remembered over restarts, once a client has said it.
+    applier: Arc<OnceLock<String>>,
     store: RwLock<Store>,
     /// Held by whoever changes the store, from reading the old state to telling the handlers, so that they hear of
     /// changes in order. Readers never wait for it.
@@ -68,11 +71,17 @@ struct SyncState {
 }
 
 impl<K: Object> Informer<K> {
-    pub(crate) fn new(client: Client, scope: Scope, resync: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        scope: Scope,
+        resync: Option<Duration>,
+        applier: Arc<OnceLock<String>>,
+    ) -> Self {
         Self {
             client,
             scope,
             resync,
+            applier,
             store: RwLock::new(Store::default()),
             writer: Mutex::new(Writer {
                 handlers: Vec::new(),
@@ -286,12 +295,14 @@ impl<K: Object> Informer<K> {
 
     fn put(&self, object: Pruned<K>, origin: Origin, initial: bool) {
         let version = version(&object);
+        let owned = self.owned(&object);
         let news = News {
             namespace: object.meta.namespace,
             name: object.meta.name.unwrap_or_default(),
             uid: object.meta.uid,
             version,
             json: object.json,
+            owned,
         };
         self.change(initial, |store| store.put(news, origin, Instant::now()));
         if matches!(origin, Origin::Listed(_)) && self.store.read().in_doubt() {
@@ -373,11 +384,33 @@ impl<K: Object> Informer<K> {
 
     /// What we applied last to an object or its status, if the cache still holds the object: the record and the
     /// version that the cache holds.
-    pub(crate) fn applied(&self, key: &ObjectKey, status: bool) -> Option<(AppliedConfig, u64)> {
+    pub(crate) fn applied(&self, key: &ObjectKey, status: bool) -> Option<(LastApplied, u64)> {
         let store = self.store.read();
-        let applied = store.applied(key)?;
-        let config = if status { applied.status } else { applied.object };
-        Some((config?, store.version(key)?))
+        let Applied {
+            object,
+            status: of_status,
+        } = store.applied(key)?;
+        let last = if status { of_status } else { object };
+        Some((last.clone()?, store.version(key)?))
+    }
+
+    /// What an earlier process of ours applied to the object, for as long as this one has not.
+    fn owned(&self, object: &Pruned<K>) -> OwnedFields {
+        let Some(manager) = self.applier.get() else {
+            return OwnedFields::default();
+        };
+        let waits = |last: &Option<LastApplied>| matches!(last, Some(LastApplied::Fields(_)));
+        let known = |applied: &Applied| !waits(&applied.object) && !waits(&applied.status);
+        if object.managed.is_empty()
+            || self
+                .store
+                .read()
+                .applied(&ObjectKey::of(object))
+                .is_some_and(known)
+        {
+            return OwnedFields::default();
+        }
+        OwnedFields::of(&object.managed, manager, &K::api_version(&()))
     }
 
     pub(crate) fn set_applied(&self, key: &ObjectKey, status: bool, config: AppliedConfig) {
@@ -387,7 +420,7 @@ impl<K: Object> Informer<K> {
             } else {
                 &mut applied.object
             };
-            *slot = Some(config);
+            *slot = Some(LastApplied::Config(config));
         });
     }
 

@@ -2,6 +2,7 @@
 
 mod index;
 mod informer;
+mod owned;
 mod pruned;
 mod registry;
 mod scope;
@@ -15,5 +16,5 @@ pub(crate) use informer::Notice;
 pub(crate) use pruned::Pruned;
 pub use registry::{Cache, CacheOptions};
 pub use scope::Scope;
-pub(crate) use store::AppliedConfig;
+pub(crate) use store::{AppliedConfig, LastApplied};
 pub use view::{Change, View};

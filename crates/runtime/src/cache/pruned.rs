@@ -30,6 +30,8 @@ pub(crate) struct Pruned<K> {
     pub gone: bool,
     /// The JSON.
     pub json: Box<[u8]>,
+    /// The JSON of managedFields; empty where there are none.
+    pub managed: Box<[u8]>,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -39,6 +41,7 @@ impl<K> Clone for Pruned<K> {
             meta: self.meta.clone(),
             gone: self.gone,
             json: self.json.clone(),
+            managed: self.managed.clone(),
             kind: PhantomData,
         }
     }
@@ -87,12 +90,18 @@ impl<'de, K> Deserialize<'de> for Pruned<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut pruning = Pruning::default();
         deserializer.deserialize_map(Top(&mut pruning))?;
-        let Pruning { out, meta, lifetime } = pruning;
+        let Pruning {
+            out,
+            meta,
+            lifetime,
+            managed,
+        } = pruning;
         let gone = lifetime.deleting && !lifetime.finalizers && !lifetime.grace;
         Ok(Self {
             meta,
             gone,
             json: out.into_boxed_slice(),
+            managed: managed.into_boxed_slice(),
             kind: PhantomData,
         })
     }
@@ -103,6 +112,7 @@ struct Pruning {
     out: Vec<u8>,
     meta: ObjectMeta,
     lifetime: Lifetime,
+    managed: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -162,11 +172,20 @@ impl<'de> Visitor<'de> for Meta<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Pruning { out, meta, lifetime } = self.0;
+        let Pruning {
+            out,
+            meta,
+            lifetime,
+            managed,
+        } = self.0;
         let mut fields = Fields::open(out);
         while let Some(key) = map.next_key::<Name>()? {
             let slot = match key.0.as_str() {
-                "managedFields" | "selfLink" => {
+                "managedFields" => {
+                    map.next_value_seed(Copy(managed))?;
+                    continue;
+                }
+                "selfLink" => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }

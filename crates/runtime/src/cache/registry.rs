@@ -2,7 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -48,6 +48,7 @@ pub struct Cache(Arc<Inner>);
 struct Inner {
     client: Client,
     options: CacheOptions,
+    applier: Arc<OnceLock<String>>,
     state: Mutex<State>,
 }
 
@@ -102,6 +103,7 @@ impl Cache {
         Self(Arc::new(Inner {
             client,
             options,
+            applier: Arc::default(),
             state: Mutex::default(),
         }))
     }
@@ -124,6 +126,12 @@ impl Cache {
         true
     }
 
+    /// Remembers what an earlier process applied as this field manager, until this one applies. The first to say so
+    /// is the only one.
+    pub(crate) fn remember_applies_of(&self, manager: &str) {
+        let _ = self.0.applier.set(manager.to_owned());
+    }
+
     /// The informer of a kind, made and, in a running cache, started by the first call.
     pub fn informer<K: Object>(&self) -> Arc<Informer<K>> {
         if let Some(informer) = self.existing() {
@@ -136,6 +144,7 @@ impl Cache {
             self.0.client.clone(),
             scope,
             self.0.options.resync,
+            Arc::clone(&self.0.applier),
         ));
         let entry = state.informers.entry(kind).or_insert_with(|| Entry {
             typed: Arc::new(Arc::clone(&informer)),

@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::index::Index;
+use super::owned::OwnedFields;
 use crate::object::ObjectKey;
 
 /// One object.
@@ -43,11 +44,32 @@ pub(crate) struct AppliedConfig {
     pub version: u64,
 }
 
+/// What is known of our last apply.
+#[derive(Clone, Debug)]
+pub(crate) enum LastApplied {
+    /// It was this process's.
+    Config(AppliedConfig),
+    /// It was an earlier process's, which owns these fields.
+    Fields(Arc<str>),
+}
+
 /// The last configurations applied to an object and to its status.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Applied {
-    pub object: Option<AppliedConfig>,
-    pub status: Option<AppliedConfig>,
+    pub object: Option<LastApplied>,
+    pub status: Option<LastApplied>,
+}
+
+impl Applied {
+    /// With what an object's managedFields say, unless this process knows better.
+    fn with(mut self, owned: OwnedFields) -> Option<Box<Self>> {
+        for (slot, fields) in [(&mut self.object, owned.object), (&mut self.status, owned.status)] {
+            if !matches!(slot, Some(LastApplied::Config(_))) {
+                *slot = fields.map(LastApplied::Fields);
+            }
+        }
+        (self.object.is_some() || self.status.is_some()).then(|| Box::new(self))
+    }
 }
 
 /// The state of an object, as somebody brings it.
@@ -59,6 +81,8 @@ pub(crate) struct News {
     /// Zero where it is no number: then nothing is known to be older or newer.
     pub version: u64,
     pub json: Box<[u8]>,
+    /// What an earlier process of ours applied.
+    pub owned: OwnedFields,
 }
 
 /// Who brings it.
@@ -132,8 +156,8 @@ impl Store {
         self.last_seen
     }
 
-    pub fn applied(&self, key: &ObjectKey) -> Option<Applied> {
-        self.objects.get(key)?.applied.as_deref().copied()
+    pub fn applied(&self, key: &ObjectKey) -> Option<&Applied> {
+        self.objects.get(key)?.applied.as_deref()
     }
 
     pub fn set_applied(&mut self, key: &ObjectKey, change: impl FnOnce(&mut Applied)) {
@@ -150,6 +174,7 @@ impl Store {
             uid,
             version,
             json,
+            owned,
         } = news;
         let key = self.key(namespace.as_deref(), &name);
         if let Some(tombstone) = self.tombstones.get(&key) {
@@ -167,7 +192,13 @@ impl Store {
             if origin == Origin::Written && version <= self.last_seen && version != 0 && self.listing == 0 {
                 return Effect::None;
             }
-            return self.insert(key, version, json, origin, now);
+            let stored = Stored {
+                json: json.into(),
+                version,
+                pass: self.passes,
+                applied: Applied::default().with(owned),
+            };
+            return self.insert(key, stored, origin, now);
         };
         if let Origin::Listed(pass) = origin {
             stored.pass = pass;
@@ -188,6 +219,11 @@ impl Store {
         let new: Arc<[u8]> = json.into();
         let old = std::mem::replace(&mut stored.json, Arc::clone(&new));
         stored.version = version;
+        stored.applied = stored
+            .applied
+            .take()
+            .map_or_else(Applied::default, |applied| *applied)
+            .with(owned);
         if origin == Origin::Written {
             self.unconfirmed.insert(key.clone(), now);
         } else {
@@ -196,25 +232,11 @@ impl Store {
         Effect::Updated { key, old, new }
     }
 
-    fn insert(
-        &mut self,
-        key: ObjectKey,
-        version: u64,
-        json: Box<[u8]>,
-        origin: Origin,
-        now: Instant,
-    ) -> Effect {
-        let new: Arc<[u8]> = json.into();
-        let pass = match origin {
-            Origin::Listed(pass) => pass,
-            _ => self.passes,
-        };
-        let stored = Stored {
-            json: Arc::clone(&new),
-            version,
-            pass,
-            applied: None,
-        };
+    fn insert(&mut self, key: ObjectKey, mut stored: Stored, origin: Origin, now: Instant) -> Effect {
+        if let Origin::Listed(pass) = origin {
+            stored.pass = pass;
+        }
+        let new = Arc::clone(&stored.json);
         self.objects.insert(key.clone(), stored);
         if origin == Origin::Written {
             self.unconfirmed.insert(key.clone(), now);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
+use super::owned::OwnedFields;
 use super::store::{Effect, News, Origin, Store};
 use crate::object::ObjectKey;
 
@@ -16,6 +17,7 @@ fn news(name: &str, version: u64) -> News {
         uid: Some("first".into()),
         version,
         json: version.to_string().into_bytes().into(),
+        owned: OwnedFields::default(),
     }
 }
 

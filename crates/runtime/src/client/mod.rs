@@ -37,11 +37,9 @@ impl Client {
     /// A client that reads from `cache` and writes through `api` as the field manager of that name, which is the one
     /// owner of every field that this process applies (at most 128 bytes).
     pub fn new(api: kube::Client, cache: Cache, field_manager: impl Into<String>) -> Self {
-        Self(Arc::new(Inner {
-            api,
-            cache,
-            manager: field_manager.into(),
-        }))
+        let manager = field_manager.into();
+        cache.remember_applies_of(&manager);
+        Self(Arc::new(Inner { api, cache, manager }))
     }
 
     /// The client underneath, for what this one does not offer. Its writes show in reads when the watch brings them.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Client, Error, decode, failed, kind, noop};
-use crate::cache::{AppliedConfig, Pruned};
+use crate::cache::{AppliedConfig, LastApplied, Pruned};
 use crate::object::{Object, ObjectKey, is_namespaced};
 
 /// What came of an apply.
@@ -29,7 +29,8 @@ impl Client {
     /// Server-side apply: makes the object have what `config` says, removes what this client applied before and
     /// does not say now, takes fields from others, and leaves all else alone. Creates the object if need be.
     ///
-    /// Nothing is sent when the same was applied before and the cache shows that it still holds.
+    /// Nothing is sent when the same was applied before, by this process or by one before it with the same field
+    /// manager, and the cache shows that it still holds.
     pub async fn apply<K: Object>(&self, config: &K) -> Result<Applied<K>, Error> {
         self.apply_part(config, Part::Object).await
     }
@@ -47,12 +48,22 @@ impl Client {
         let informer = self.cache().existing::<K>();
         if let Some(informer) = &informer
             && let Some((last, held)) = informer.applied(&key, status)
-            && last.hash == hash
             && let Some(json) = informer.json(&key)
         {
             let holds =
                 || serde_json::from_slice::<Value>(&json).is_ok_and(|live| noop::holds(&live, &config));
-            if last.version == held || holds() {
+            let nothing_to_do = match last {
+                LastApplied::Config(last) => last.hash == hash && (last.version == held || holds()),
+                LastApplied::Fields(fields) => {
+                    let same = noop::owns(&fields, &config) && holds();
+                    if same {
+                        let version = held;
+                        informer.set_applied(&key, status, AppliedConfig { hash, version });
+                    }
+                    same
+                }
+            };
+            if nothing_to_do {
                 let object = decode(&key, &json)?;
                 return Ok(Applied { object, sent: false });
             }

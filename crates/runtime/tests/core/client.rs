@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clusterwright_apiserver::faults::{Fault, Rule};
+use clusterwright_runtime::cache::CacheOptions;
 use clusterwright_runtime::client::Client;
 use clusterwright_runtime::controller::{Controller, Owner};
 use clusterwright_runtime::reconcile::Outcome;
@@ -151,9 +152,66 @@ async fn an_apply_that_changes_nothing_is_not_sent() {
     assert!(less.sent);
     assert_eq!(data(Some(&less.object)), None);
 
-    // A process that has just started does not know what was applied before.
+    // Another owner's fields are not ours.
     let other = Client::new(world.server.client(), world.cache.clone(), "elsewhere");
     assert!(other.apply(&config).await.unwrap().sent);
+}
+
+/// A process that has just started.
+async fn restarted(world: &World) -> World {
+    let mut next = World::with(world.server.clone(), CacheOptions::default());
+    next.cache.informer::<Service>();
+    next.start([]).await;
+    next
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_process_applied_is_not_sent_again() {
+    let mut world = World::new();
+    world.cache.informer::<Service>();
+    world.start([]).await;
+    let mut service: Service = serde_json::from_value(json!({
+        "metadata": { "name": "s", "namespace": "default", "labels": { "a": "1" } },
+        "spec": { "type": "LoadBalancer", "selector": { "app": "s" },
+            "ports": [{ "name": "http", "port": 80, "protocol": "TCP" }] },
+    }))
+    .unwrap();
+    world.client.apply(&service).await.unwrap();
+    let status = |address: &str| -> Service {
+        let status = json!({ "loadBalancer": { "ingress": [{ "ip": address }] } });
+        serde_json::from_value(json!({ "metadata": service.metadata, "status": status })).unwrap()
+    };
+    world.client.apply_status(&status("10.1.2.3")).await.unwrap();
+
+    let next = restarted(&world).await;
+    let started = &next.client;
+    assert!(!started.apply(&service).await.unwrap().sent);
+    assert!(!started.apply_status(&status("10.1.2.3")).await.unwrap().sent);
+    assert!(started.apply_status(&status("10.1.2.4")).await.unwrap().sent);
+
+    // What the earlier process applied and this one does not want has to go.
+    service.metadata.labels = None;
+    let next = restarted(&world).await;
+    let applied = next.client.apply(&service).await.unwrap();
+    assert!(applied.sent);
+    assert_eq!(applied.object.metadata.labels, None);
+
+    // Another has taken a field since: it is taken back.
+    let next = restarted(&world).await;
+    let started = &next.client;
+    let theirs = json!({ "apiVersion": "v1", "kind": "Service", "spec": { "selector": { "app": "t" } } });
+    let params = PatchParams::apply("they").force();
+    world
+        .other::<Service>()
+        .patch("s", &params, &Patch::Apply(theirs))
+        .await
+        .unwrap();
+    let seen = || async {
+        let object = started.get::<Service>(&key("s")).unwrap().unwrap();
+        object.spec.unwrap().selector.unwrap()["app"] == "t"
+    };
+    eventually("seen", seen).await;
+    assert!(started.apply(&service).await.unwrap().sent);
 }
 
 #[tokio::test(start_paused = true)]
