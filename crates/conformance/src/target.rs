@@ -50,15 +50,17 @@ pub struct Real {
 }
 
 /// The controllers that run beside the server for scenarios with `controllers: true`.
-const CONTROLLERS: [&str; 8] = [
+const CONTROLLERS: [&str; 10] = [
     "deployment-controller",
     "disruption-controller",
     "endpointslice-controller",
     "garbage-collector-controller",
+    "job-controller",
     "namespace-controller",
     "replicaset-controller",
     "serviceaccount-controller",
     "statefulset-controller",
+    "ttl-after-finished-controller",
 ];
 
 impl Real {

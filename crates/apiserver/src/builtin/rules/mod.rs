@@ -9,6 +9,8 @@ mod containers;
 mod disruption;
 mod endpoint_slices;
 mod events;
+mod job_status;
+mod jobs;
 mod labels;
 mod leases;
 mod namespaces;
@@ -128,6 +130,7 @@ pub(super) fn of(group: &str, plural: &str) -> Box<dyn Rules> {
         ("rbac.authorization.k8s.io", "clusterrolebindings") => {
             Box::new(roles::Bindings { namespaced: false })
         }
+        ("batch", "jobs") => Box::new(jobs::Jobs),
         ("policy", "poddisruptionbudgets") => Box::new(disruption::Budgets),
         ("discovery.k8s.io", "endpointslices") => Box::new(endpoint_slices::EndpointSlices),
         ("coordination.k8s.io", "leases") => Box::new(leases::Leases),
@@ -148,7 +151,6 @@ fn fields_of(group: &str, plural: &str) -> &'static [&'static str] {
     match (group, plural) {
         ("", "nodes") => &["spec.unschedulable"],
         ("", "replicationcontrollers") => &["status.replicas"],
-        ("batch", "jobs") => &["status.successful"],
         ("certificates.k8s.io", "certificatesigningrequests") => &["spec.signerName"],
         ("resource.k8s.io", "resourceslices") => &["spec.driver", "spec.nodeName"],
         _ => &[],

@@ -153,6 +153,7 @@ pub(super) fn plan_pod(scene: &Scene<'_>, at: &Ref, pod: &Value) -> Plan {
     let mut plan = Plan::default();
     let announced = condition(pod, "DisruptionTarget").filter(|announced| {
         announced["status"] == "True"
+            && !is_deleting(pod)
             && announced["reason"] != "TerminationByKubelet"
             && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
     });

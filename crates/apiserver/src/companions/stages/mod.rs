@@ -2,14 +2,15 @@
 //!
 //! As with kwok, a stage says which objects it is for, how long they stay as they are (a delay, and a random part on
 //! top) and what they are next. Pods get scheduled, run and get ready, and go when they are deleted; claims get bound
-//! and load balancers an address. Beside that, Deployments, `ReplicaSets`, `StatefulSets`, disruption budgets and the
-//! endpoints of Services are seen to as the controller manager does it. Either half can be left to the real thing: [`Stages::kubelet_only`],
+//! and load balancers an address. Beside that, Deployments, `ReplicaSets`, `StatefulSets`, Jobs, disruption budgets and
+//! the endpoints of Services are seen to as the controller manager does it. Either half can be left to the real thing: [`Stages::kubelet_only`],
 //! [`Stages::controllers_only`].
 
 mod budgets;
 mod deployments;
 mod driver;
 mod endpoint_slices;
+mod jobs;
 mod plan;
 mod pods;
 mod replica_sets;

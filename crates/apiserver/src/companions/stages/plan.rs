@@ -94,13 +94,17 @@ impl Scene<'_> {
     }
 
     fn plan_of_controllers(&self, at: &Ref, object: &Value) -> Plan {
-        if is_deleting(object) && at.kind != Kind::Claim {
+        if at.kind == Kind::Pod {
+            let tracked = super::jobs::plan_pod(self, at, object);
+            return tracked.and(super::budgets::plan_pod(self, at, object));
+        }
+        if is_deleting(object) && !matches!(at.kind, Kind::Claim | Kind::Job) {
             return Plan::default();
         }
         match at.kind {
-            Kind::Pod => super::budgets::plan_pod(self, at, object),
+            Kind::Pod | Kind::Node | Kind::EndpointSlice => Plan::default(),
+            Kind::Job => super::jobs::plan(self, at, object),
             Kind::Service => super::endpoint_slices::plan(self, at, object),
-            Kind::Node | Kind::EndpointSlice => Plan::default(),
             Kind::Claim => super::services::plan_claim(self, at, object),
             Kind::ReplicaSet => super::replica_sets::plan(self, at, object),
             Kind::Deployment => super::deployments::plan(self, at, object),

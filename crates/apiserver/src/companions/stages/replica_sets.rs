@@ -13,7 +13,7 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, set: &Value) -> Plan {
     let wanted = replicas(set);
     let mut actions = Vec::new();
     for _ in length(pods.len())..wanted {
-        actions.push(Action::Create(Kind::Pod, pod_of(set)));
+        actions.push(Action::Create(Kind::Pod, pod_of(Kind::ReplicaSet, set)));
     }
     let excess = usize::try_from(length(pods.len()) - wanted).unwrap_or_default();
     if excess > 0 {
@@ -68,14 +68,14 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, set: &Value) -> Plan {
 }
 
 /// A pod as the template says.
-fn pod_of(set: &Value) -> Value {
-    let template = &set["spec"]["template"];
+pub(super) fn pod_of(kind: Kind, owner: &Value) -> Value {
+    let template = &owner["spec"]["template"];
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "generateName": format!("{}-", text(set, "/metadata/name")),
-            "namespace": text(set, "/metadata/namespace"),
-            "ownerReferences": owned_by(Kind::ReplicaSet, set),
+            "generateName": format!("{}-", text(owner, "/metadata/name")),
+            "namespace": text(owner, "/metadata/namespace"),
+            "ownerReferences": owned_by(kind, owner),
         },
         "spec": template["spec"],
     });

@@ -17,10 +17,11 @@ pub(super) enum Kind {
     Budget,
     Node,
     EndpointSlice,
+    Job,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Pod,
         Self::Claim,
         Self::Service,
@@ -30,6 +31,7 @@ impl Kind {
         Self::Budget,
         Self::Node,
         Self::EndpointSlice,
+        Self::Job,
     ];
 
     /// Group, version, kind and plural.
@@ -44,6 +46,7 @@ impl Kind {
             Self::Budget => ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
             Self::Node => ("", "v1", "Node", "nodes"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
+            Self::Job => ("batch", "v1", "Job", "jobs"),
         }
     }
 
