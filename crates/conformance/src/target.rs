@@ -50,7 +50,8 @@ pub struct Real {
 }
 
 /// The controllers that run beside the server for scenarios with `controllers: true`.
-const CONTROLLERS: [&str; 10] = [
+const CONTROLLERS: [&str; 11] = [
+    "clusterrole-aggregation-controller",
     "deployment-controller",
     "disruption-controller",
     "endpointslice-controller",

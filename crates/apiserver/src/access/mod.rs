@@ -87,6 +87,20 @@ impl Access {
         }
     }
 
+    /// What lets `user` do this, in the whole cluster.
+    #[cfg(test)]
+    pub(crate) fn with_rules(user: &str, rules: &Value) -> Self {
+        let mut policy = Policy::default();
+        let role = serde_json::json!({"rules": rules});
+        let binding = serde_json::json!({
+            "roleRef": {"kind": "ClusterRole", "name": "all"},
+            "subjects": [{"kind": "User", "name": user}],
+        });
+        policy.set("clusterroles", "", "all", Some(&role));
+        policy.set("clusterrolebindings", "", "all", Some(&binding));
+        Self::Rbac(RwLock::new(policy))
+    }
+
     /// Decides.
     pub(crate) fn decide(&self, asked: &Attributes<'_>) -> Decision {
         let plain = |allowed| Decision {

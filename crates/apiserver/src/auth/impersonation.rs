@@ -8,7 +8,7 @@ use super::{User, account_groups};
 use crate::access::{Access, Attributes, Target, forbidden};
 use crate::metadata::names;
 use crate::status::{ApiError, ApiResult};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -48,6 +48,10 @@ pub(crate) fn impersonate(
 
 /// The user that the headers ask for.
 fn wanted(headers: &HeaderMap) -> ApiResult<Option<User>> {
+    let asks = |name: &HeaderName| name.as_str().starts_with("impersonate-");
+    if !headers.keys().any(asks) {
+        return Ok(None);
+    }
     let all = |name: &str| -> Vec<String> {
         let values = headers.get_all(name).iter();
         values
@@ -311,4 +315,162 @@ impl Check<'_> {
 fn is_prefixed_path(key: &str) -> bool {
     key.split_once('/')
         .is_some_and(|(domain, path)| names::subdomain(domain).is_empty() && !path.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    type Header = (&'static str, &'static str);
+
+    /// What comes of `eve` listing pods with these headers, under these rules for her: user and groups, or what is
+    /// forbidden.
+    fn act(rules: &Value, headers: &[Header]) -> Result<String, String> {
+        let access = Access::with_rules("eve", rules);
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        let mut eve = User::new("eve", ["team"]);
+        eve.extra = BTreeMap::from([(
+            "authentication.kubernetes.io/node-name".to_owned(),
+            vec!["n1".to_owned()],
+        )]);
+        let target = Target::Resource {
+            group: "",
+            resource: "pods",
+            subresource: "",
+            namespace: "ns",
+            name: "",
+        };
+        let attributes = Attributes {
+            user: &eve,
+            verb: "list",
+            target,
+        };
+        match impersonate(&access, &map, &attributes) {
+            Ok(None) => Ok("herself".to_owned()),
+            Ok(Some(user)) => Ok(
+                format!("{} {} {:?}", user.name, user.groups.join(","), user.extra)
+                    .trim_end_matches(" {}")
+                    .to_owned(),
+            ),
+            Err(refusal) => Err(refusal.message),
+        }
+    }
+
+    fn rule(group: &str, resources: &[&str], verbs: &[&str], names: &[&str]) -> Value {
+        json!({"apiGroups": [group], "resources": resources, "verbs": verbs, "resourceNames": names})
+    }
+
+    #[test]
+    fn the_old_verb_allows_what_it_names() {
+        let rules = json!([
+            rule("", &["users"], &["impersonate"], &["bob", "system:anonymous"]),
+            rule(
+                "",
+                &["groups"],
+                &["impersonate"],
+                &["a", "system:unauthenticated"]
+            ),
+            rule("", &["serviceaccounts"], &["impersonate"], &["robot"]),
+            rule(GROUP, &["userextras/scopes"], &["impersonate"], &["view"]),
+        ]);
+        let bob = ("impersonate-user", "bob");
+        let table: [(&[Header], Option<&str>); 10] = [
+            (&[], Some("herself")),
+            (&[bob], Some("bob system:authenticated")),
+            (
+                &[bob, ("impersonate-group", "a")],
+                Some("bob a,system:authenticated"),
+            ),
+            (
+                &[bob, ("impersonate-group", "system:unauthenticated")],
+                Some("bob system:unauthenticated"),
+            ),
+            (
+                &[("impersonate-user", "system:anonymous")],
+                Some("system:anonymous system:unauthenticated"),
+            ),
+            (
+                &[("impersonate-user", "system:serviceaccount:ns:robot")],
+                Some(
+                    "system:serviceaccount:ns:robot system:serviceaccounts,system:serviceaccounts:ns,system:authenticated",
+                ),
+            ),
+            (
+                &[bob, ("impersonate-extra-scopes", "view")],
+                Some(r#"bob system:authenticated {"scopes": ["view"]}"#),
+            ),
+            (
+                &[
+                    bob,
+                    ("impersonate-extra-scopes", "view"),
+                    ("impersonate-extra-scopes", "edit"),
+                ],
+                None,
+            ),
+            (
+                &[bob, ("impersonate-group", "a"), ("impersonate-group", "b")],
+                None,
+            ),
+            (&[bob, ("impersonate-uid", "7")], None),
+        ];
+        for (headers, expected) in table {
+            assert_eq!(act(&rules, headers).ok().as_deref(), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_narrow_right_is_for_one_mode_and_one_verb() {
+        let on = |mode: &str, verb: &str| {
+            let verb = format!("impersonate-on:{mode}:{verb}");
+            rule("", &["pods"], &[&verb], &[])
+        };
+        let as_user = rule(GROUP, &["users", "groups"], &["impersonate:user-info"], &[]);
+        let bob = [("impersonate-user", "bob")];
+        assert!(act(&json!([as_user, on("user-info", "list")]), &bob).is_ok());
+        let refused = |rules: &Value, headers: &[Header]| act(rules, headers).unwrap_err();
+        let verb = refused(&json!([as_user, on("user-info", "get")]), &bob);
+        assert!(
+            verb.contains(r#"cannot impersonate-on:user-info:list resource "pods""#),
+            "{verb}"
+        );
+        // What would be all rights is no narrow one.
+        let masters = [("impersonate-user", "bob"), ("impersonate-group", MASTERS)];
+        let why = refused(&json!([as_user, on("user-info", "list")]), &masters);
+        assert!(
+            why.ends_with("impersonating the system:masters group is not allowed"),
+            "{why}"
+        );
+        // Of many groups, all may be allowed at once.
+        let star = rule(GROUP, &["groups"], &["impersonate:user-info"], &["*"]);
+        let user = rule(GROUP, &["users"], &["impersonate:user-info"], &[]);
+        let groups = ["a", "b", "c", "d"].map(|group| ("impersonate-group", group));
+        let many = [&bob[..], &groups[..]].concat();
+        let rules = json!([star, user, on("user-info", "list")]);
+        assert!(act(&rules, &many).is_ok());
+        assert!(act(&rules, &many[..4]).is_err());
+        // Nodes have a mode of their own.
+        let node = [("impersonate-user", "system:node:n1")];
+        assert!(act(&json!([as_user, on("user-info", "list")]), &node).is_err());
+        let any = rule(GROUP, &["nodes"], &["impersonate:arbitrary-node"], &["n1"]);
+        assert_eq!(
+            act(&json!([any, on("arbitrary-node", "list")]), &node).unwrap(),
+            "system:node:n1 system:nodes,system:authenticated"
+        );
+    }
+
+    #[test]
+    fn who_asks_for_groups_says_whose() {
+        let refused = act(
+            &json!([]),
+            &[("impersonate-group", "a"), ("impersonate-extra-x%2fy", "v")],
+        );
+        assert_eq!(
+            refused.unwrap_err(),
+            r#"requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"a"}, Extra:map[string][]string{"x/y":[]string{"v"}}} without impersonating a user name"#
+        );
+    }
 }

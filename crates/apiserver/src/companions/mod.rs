@@ -1,11 +1,12 @@
-//! Controllers' work beside the server: garbage collection, deletion of namespaces, and stages that make workloads
-//! live.
+//! Controllers' work beside the server: garbage collection, deletion of namespaces, cluster roles that are gathered of
+//! others, and stages that make workloads live.
 //!
 //! Each companion is a client of the API like any other and can be switched off; on a real server the controller
 //! manager does the same work. They wait on tokio's clock alone, so that a paused test runs through at once, and
 //! find their way from what is stored, after a restart and after a lost watch.
 
 mod access;
+mod aggregation;
 mod gc;
 mod graph;
 mod namespaces;
@@ -22,13 +23,14 @@ use std::future::Future;
 use std::pin::Pin;
 use tokio_util::sync::CancellationToken;
 
-/// What runs beside a server. By default garbage collection and deletion of namespaces do, and stages do not.
+/// What runs beside a server. By default all of it does but the stages.
 #[derive(Clone)]
 pub struct Companions {
     client: kube::Client,
     clock: Clock,
     garbage_collection: bool,
     namespaces: bool,
+    cluster_roles: bool,
     stages: Option<Stages>,
 }
 
@@ -40,6 +42,7 @@ impl Companions {
             clock,
             garbage_collection: true,
             namespaces: true,
+            cluster_roles: true,
             stages: None,
         }
     }
@@ -53,6 +56,12 @@ impl Companions {
     /// Switches the deletion of what is in a namespace that is deleted.
     pub fn namespaces(mut self, on: bool) -> Self {
         self.namespaces = on;
+        self
+    }
+
+    /// Switches the gathering of `ClusterRoles` with an `aggregationRule`, as `admin`, `edit` and `view` are.
+    pub fn cluster_roles(mut self, on: bool) -> Self {
+        self.cluster_roles = on;
         self
     }
 
@@ -70,6 +79,9 @@ impl Companions {
         }
         if self.namespaces {
             running.push(Box::pin(namespaces::run(self.client.clone(), self.clock)));
+        }
+        if self.cluster_roles {
+            running.push(Box::pin(aggregation::run(self.client.clone())));
         }
         if let Some(stages) = self.stages {
             running.push(Box::pin(stages::run(self.client.clone(), self.clock, stages)));
