@@ -15,6 +15,7 @@ pub mod helper;
 pub mod image;
 pub mod isolation;
 pub mod pod;
+pub mod probe;
 mod quantity;
 mod tree;
 pub mod volume;

@@ -6,10 +6,12 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use common::{PROGRAM, machines, until};
+use clusterwright_podlet::isolation::{Error, Signal};
+use common::{Machine, PROGRAM, machines, output_of, process, until};
+use rustix::process::{Pid, kill_process};
 
 /// A podlet as a process of its own.
 struct Podlet {
@@ -53,14 +55,26 @@ fn networks() -> Vec<String> {
     networks
 }
 
+/// Where `/proc` shows the process with this word.
+fn process_of(word: &str) -> Option<PathBuf> {
+    let mut numbers = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    numbers.find(|path| {
+        fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line.split('\0').any(|part| part == word))
+    })
+}
+
 fn network_of(word: &str) -> Option<String> {
-    let mut numbers = fs::read_dir("/proc").unwrap().flatten();
-    let found = numbers.find(|entry| {
-        fs::read_to_string(entry.path().join("cmdline"))
-            .is_ok_and(|line| line.split('\0').any(|part| part == word))
-    })?;
-    let network = fs::read_link(found.path().join("ns/net")).ok()?;
+    let network = fs::read_link(process_of(word)?.join("ns/net")).ok()?;
     Some(network.to_string_lossy().into_owned())
+}
+
+/// A word by which a test finds its process among all of this machine's.
+fn word(test: u32, machine: &Machine) -> String {
+    format!(
+        "{}.{}",
+        std::process::id() + test * 10_000_000,
+        u8::from(machine.user_namespace)
+    )
 }
 
 #[tokio::test]
@@ -68,12 +82,7 @@ async fn a_killed_podlet_leaves_nothing() {
     for machine in machines!() {
         let user = if machine.user_namespace { "user" } else { "root" };
         let folder = machine.folder.path().join("killed");
-        // A word by which to find the pod's process among all of this machine's.
-        let word = format!(
-            "{}.{}",
-            std::process::id() + 100_000,
-            u8::from(machine.user_namespace)
-        );
+        let word = word(1, &machine);
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mut command = Command::new(PROGRAM);
         command.args(["podlet", folder.to_str().unwrap(), user, "/usr/bin/sleep", &word]);
@@ -146,5 +155,30 @@ async fn a_machine_that_refuses_namespaces_is_told_by_its_setting() {
                 "{said}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn a_killed_helper_takes_its_pods_along_and_is_noticed() {
+    for machine in machines!() {
+        let word = word(2, &machine);
+        let pod = machine.pod("10.244.0.2").await;
+        let (mut running, output) = machine.run(&pod, process(&["sleep", &word])).await;
+        let stat = fs::read_to_string(process_of(&word).unwrap().join("stat")).unwrap();
+        // After the name, which is in brackets: the state and the parent.
+        let parent = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .nth(1)
+            .unwrap();
+        kill_process(Pid::from_raw(parent.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+        machine.isolation.gone().await;
+        assert!(machine.isolation.is_gone());
+        assert_eq!(output_of(output).await, "");
+        assert!(matches!(running.ended().await, Err(Error::Gone)));
+        let late = machine.isolation.namespaces("pod", [10, 244, 0, 3].into()).await;
+        assert!(matches!(late, Err(Error::Gone)), "{late:?}");
     }
 }

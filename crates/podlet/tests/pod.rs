@@ -97,6 +97,7 @@ impl Run {
             Surroundings {
                 isolation: isolation.clone(),
                 namespaces,
+                address: [10, 244, 0, 2].into(),
                 prepare: Arc::new(planner),
                 logs: logs.clone(),
                 clock,
@@ -473,6 +474,65 @@ async fn a_root_is_read_only_and_its_user_another_if_the_spec_says_so() {
         for line in ["F 1000", "F read-only", "F CapBnd:\t0000000000000000", "F words"] {
             assert!(log.contains(line), "{log}");
         }
+    }
+}
+
+#[tokio::test]
+async fn probes_say_when_it_has_started_is_ready_and_is_dead() {
+    for machine in machines!() {
+        let mut run = Run::of(
+            machine,
+            "
+            metadata: {name: web}
+            spec:
+              containers:
+              - name: main
+                command: [sleep, '1000']
+                volumeMounts: [{name: data, mountPath: /data}]
+                startupProbe: {exec: {command: [sh, -c, 'echo not yet; test -e /data/started']}, periodSeconds: 1,
+                  failureThreshold: 1000}
+                readinessProbe: {exec: {command: [test, -e, /data/ready]}, periodSeconds: 1, failureThreshold: 1}
+                livenessProbe: {exec: {command: [test, '!', -e, /data/dead]}, periodSeconds: 1, failureThreshold: 1,
+                  terminationGracePeriodSeconds: 0}
+            ",
+        )
+        .await;
+        let touch = |name: &str| std::fs::write(run.data.join(name), "").unwrap();
+        touch("dead");
+        let mut state = run.state.clone();
+        let now = state
+            .wait_for(|state| state.containers[0].unhealthy.is_some())
+            .await
+            .unwrap()
+            .clone();
+        let main = &now.containers[0];
+        // Dead it may be, but that is not asked before it has started.
+        assert!(running(&main.state) && !main.started && !main.ready);
+        let unhealthy = main.unhealthy.as_ref().unwrap();
+        assert_eq!(
+            (unhealthy.probe, unhealthy.message.as_str()),
+            ("Startup", "not yet\n")
+        );
+        std::fs::remove_file(run.data.join("dead")).unwrap();
+        touch("started");
+        let now = state
+            .wait_for(|state| state.containers[0].started)
+            .await
+            .unwrap()
+            .clone();
+        assert!(!now.containers[0].ready);
+        touch("ready");
+        state.wait_for(|state| state.containers[0].ready).await.unwrap();
+        std::fs::remove_file(run.data.join("ready")).unwrap();
+        let now = state
+            .wait_for(|state| !state.containers[0].ready)
+            .await
+            .unwrap()
+            .clone();
+        assert!(now.containers[0].started && now.containers[0].restarts == 0);
+        touch("dead");
+        let now = run.until(|state| state.containers[0].restarts == 1).await;
+        assert_eq!(now.containers[0].last.as_ref().unwrap().code, 137);
     }
 }
 

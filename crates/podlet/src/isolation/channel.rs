@@ -130,6 +130,10 @@ impl Channel {
         let _ = self.gone.clone().wait_for(|gone| *gone).await;
     }
 
+    pub fn is_gone(&self) -> bool {
+        *self.gone.borrow()
+    }
+
     /// Has something done.
     pub async fn order(&self, order: Order, fds: &[BorrowedFd<'_>]) -> Answer {
         self.send(order, fds, None).await
@@ -218,9 +222,10 @@ async fn read(connection: Arc<Connection>, waiting: Arc<Mutex<Waiting>>, goes: w
             Report::Ready => {}
         }
     }
+    // Before those who wait are told, so that they find it so.
+    goes.send_replace(true);
     let mut waiting = waiting.lock();
     waiting.gone = true;
     waiting.answers.clear();
     waiting.endings.clear();
-    goes.send_replace(true);
 }

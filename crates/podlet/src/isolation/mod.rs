@@ -133,6 +133,11 @@ impl Isolation {
         self.channel.gone().await;
     }
 
+    /// Whether they are.
+    pub fn is_gone(&self) -> bool {
+        self.channel.is_gone()
+    }
+
     /// Makes namespaces for a pod, and connects it under this address.
     pub async fn namespaces(&self, hostname: &str, address: Ipv4Addr) -> Result<Namespaces, Error> {
         let order = Order::Namespaces {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Surroundings {
     pub isolation: Arc<Isolation>,
     /// The pod's namespaces.
     pub namespaces: Namespaces,
+    /// The pod's address.
+    pub address: Ipv4Addr,
     /// What plans containers.
     pub prepare: Arc<dyn Prepare>,
     /// The folder of its logs, with a folder per container.
@@ -129,16 +132,16 @@ impl Pod {
     }
 }
 
-struct Life {
-    plan: PodPlan,
-    around: Surroundings,
+pub(super) struct Life {
+    pub(super) plan: PodPlan,
+    pub(super) around: Surroundings,
     published: watch::Sender<PodState>,
     heard: watch::Receiver<Wishes>,
 }
 
 /// Which container.
 #[derive(Clone, Copy)]
-enum Which {
+pub(super) enum Which {
     Init(usize),
     Main(usize),
 }
@@ -179,7 +182,7 @@ impl Life {
         true
     }
 
-    fn change(&self, which: Which, change: impl FnOnce(&mut ContainerState)) {
+    pub(super) fn change(&self, which: Which, change: impl FnOnce(&mut ContainerState)) {
         self.published.send_modify(|state| {
             let container = match which {
                 Which::Init(at) => state.init.get_mut(at),
@@ -189,6 +192,15 @@ impl Life {
                 change(container);
             }
         });
+    }
+
+    pub(super) fn is_ready(&self, which: Which) -> bool {
+        let state = self.published.borrow();
+        let container = match which {
+            Which::Init(at) => state.init.get(at),
+            Which::Main(at) => state.containers.get(at),
+        };
+        container.is_some_and(|container| container.ready)
     }
 
     fn name(&self, which: Which) -> &str {
@@ -226,8 +238,12 @@ impl Life {
                         container.state = State::Running { started: began };
                         container.restarts = restarts;
                         container.handle = Some(started.running.handle());
+                        container.unhealthy = None;
+                        // Without a probe it has done what it is to do.
+                        container.started = started.plan.probes.startup.is_none();
+                        container.ready = container.started && started.plan.probes.readiness.is_none();
                     });
-                    self.finish(name, restarts, started, began).await
+                    self.finish(which, restarts, started, began).await
                 }
                 Err(message) => Terminated {
                     code: 128,
@@ -241,10 +257,13 @@ impl Life {
             let success = ended.code == 0;
             self.change(which, |container| {
                 container.handle = None;
+                container.started = false;
+                container.ready = false;
                 container.restarts = restarts;
                 container.state = State::Terminated(ended.clone());
             });
-            if self.stopping() {
+            // Without its helpers the podlet starts nothing any more.
+            if self.stopping() || self.around.isolation.is_gone() {
                 return Outcome::Stopped;
             }
             if !self.again(which, success) {
@@ -340,14 +359,22 @@ impl Life {
     /// Waits until a container has ended, and ends it if that is wished.
     async fn finish(
         &self,
-        name: &str,
+        which: Which,
         restarts: u32,
         mut started: Started,
         began: jiff::Timestamp,
     ) -> Terminated {
+        let name = self.name(which);
+        let handle = started.running.handle();
         let ending = tokio::select! {
             ending = started.running.ended() => ending,
-            grace = self.wished_end(name, restarts, None) => self.kill(name, restarts, &mut started, grace).await,
+            grace = self.wished_end(name, restarts, None) => {
+                self.change(which, |container| container.ready = false);
+                self.kill(name, restarts, &mut started, grace).await
+            }
+            grace = self.probe(which, &started.plan, &handle) => {
+                self.kill(name, restarts, &mut started, grace).await
+            }
         };
         // All that it forked has ended too, so that the pipes are at their end.
         let _ = started.copied.await;

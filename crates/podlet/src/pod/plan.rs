@@ -11,6 +11,7 @@ use super::plan_files::{hosts, resolver, users};
 use crate::environment::expand;
 use crate::image::Image;
 use crate::isolation::{Entry, Process, Root};
+use crate::probe::Probes;
 
 /// What a container's file system may hold besides volumes: it is in memory.
 const ROOT_SIZE: u64 = 256 << 20;
@@ -114,6 +115,8 @@ pub struct ContainerPlan {
     pub root: Root,
     /// Its first process.
     pub process: Process,
+    /// Whether it has started, is alive, is ready.
+    pub probes: Probes,
     /// What is run before it is ended.
     pub pre_stop: Option<Hook>,
     /// Where on this machine it leaves its last words.
@@ -358,6 +361,7 @@ pub fn container(
             entries,
         },
         process,
+        probes: Probes::of(container),
         pre_stop: hook.map(|hook| pre_stop(hook, container)).transpose()?,
         last_words,
         last_words_from_log: container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),

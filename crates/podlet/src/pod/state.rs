@@ -26,8 +26,25 @@ pub struct ContainerState {
     pub last: Option<Terminated>,
     /// How often it was started again.
     pub restarts: u32,
+    /// Whether it runs and its startup probe, if it has one, has succeeded.
+    pub started: bool,
+    /// Whether it is to get connections: it has started, and its readiness probe, if it has one, says so.
+    pub ready: bool,
+    /// The last bad answer to a probe.
+    pub unhealthy: Option<Unhealthy>,
     /// What signals its first process and what visits it, while it runs.
     pub handle: Option<Handle>,
+}
+
+/// A bad answer to a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unhealthy {
+    /// `Startup`, `Readiness` or `Liveness`.
+    pub probe: &'static str,
+    /// The answer.
+    pub message: String,
+    /// How many there have been in this run of the container.
+    pub count: u32,
 }
 
 /// The present of a container.
@@ -98,6 +115,9 @@ impl ContainerState {
             state: State::waiting(reason, ""),
             last: None,
             restarts: 0,
+            started: false,
+            ready: false,
+            unhealthy: None,
             handle: None,
         }
     }
