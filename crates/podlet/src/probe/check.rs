@@ -1,7 +1,9 @@
 //! Asks what a probe asks, once.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Uri, header};
@@ -22,6 +24,8 @@ use crate::isolation::{Ending, Error, Handle, Isolation, Process, Signal, Stream
 
 /// How much of what a command says is kept, as kubelets keep.
 const MAX_OUTPUT: u64 = 10 << 10;
+/// How long to wait for what a command said before it ended.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How kubelets call themselves.
 const AGENT: &str = concat!("kube-probe/", env!("CARGO_PKG_VERSION"));
 /// The answer of gRPC's health service that says that all is well: field 1 is 1.
@@ -125,16 +129,19 @@ async fn command_says(
         output: writer.into(),
         ..Streams::null().map_err(shown)?
     };
-    let reader = Receiver::from_owned_fd(reader.into()).map_err(shown)?;
+    let mut reader = Receiver::from_owned_fd(reader.into()).map_err(shown)?;
     let started = isolation.visit(host, process, streams).await;
     let mut visitor = started.map_err(|error| error.to_string())?;
     let mut said = Vec::new();
-    let mut reader = reader.take(MAX_OUTPUT);
     let ended = timeout(plan.timeout, async {
-        // It may go on writing after the rest of it is of no interest, or leave a child that does.
+        let mut listening = pin!(listen(&mut reader, &mut said));
         let ending = tokio::select! {
-            ending = visitor.ended() => ending,
-            _ = reader.read_to_end(&mut said) => visitor.ended().await,
+            ending = visitor.ended() => {
+                // What it said last may still be on its way; a child that it leaves may never close the pipe.
+                let _ = timeout(LAST_WORDS, &mut listening).await;
+                ending
+            }
+            () = &mut listening => visitor.ended().await,
         };
         ending.map_err(|error| error.to_string())
     });
@@ -154,6 +161,13 @@ async fn command_says(
             ))
         }
     }
+}
+
+/// Keeps the first of what is said, and reads the rest too, lest who says it has to wait.
+async fn listen(reader: &mut Receiver, said: &mut Vec<u8>) {
+    // An error is an end.
+    let _ = (&mut *reader).take(MAX_OUTPUT).read_to_end(said).await;
+    let _ = tokio::io::copy(reader, &mut tokio::io::sink()).await;
 }
 
 /// Sends a request, and returns the answer's status.
