@@ -17,5 +17,6 @@ pub mod isolation;
 pub mod pod;
 pub mod probe;
 mod quantity;
+pub mod registry;
 mod tree;
 pub mod volume;

@@ -238,6 +238,7 @@ impl Life {
                         container.state = State::Running { started: began };
                         container.restarts = restarts;
                         container.handle = Some(started.running.handle());
+                        container.process = Some(Arc::new(started.plan.process.clone()));
                         container.unhealthy = None;
                         // Without a probe it has done what it is to do.
                         container.started = started.plan.probes.startup.is_none();
@@ -257,6 +258,7 @@ impl Life {
             let success = ended.code == 0;
             self.change(which, |container| {
                 container.handle = None;
+                container.process = None;
                 container.started = false;
                 container.ready = false;
                 container.restarts = restarts;

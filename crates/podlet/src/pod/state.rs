@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::isolation::{Ending, Handle};
+use crate::isolation::{Ending, Handle, Process};
 
 /// What a pod's containers are, as a kubelet would report it.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct ContainerState {
     pub unhealthy: Option<Unhealthy>,
     /// What signals its first process and what visits it, while it runs.
     pub handle: Option<Handle>,
+    /// What its first process was started as, while it runs: commands in it have the same user, rights and variables.
+    pub process: Option<Arc<Process>>,
 }
 
 /// A bad answer to a probe.
@@ -119,6 +123,7 @@ impl ContainerState {
             ready: false,
             unhealthy: None,
             handle: None,
+            process: None,
         }
     }
 }
