@@ -18,5 +18,6 @@ pub mod pod;
 pub mod probe;
 mod quantity;
 pub mod registry;
+pub mod status;
 mod tree;
 pub mod volume;

@@ -79,23 +79,7 @@ pub struct Surroundings {
 impl Pod {
     /// Starts a pod.
     pub fn start(plan: PodPlan, surroundings: Surroundings) -> Self {
-        let first = if plan.init.is_empty() {
-            "ContainerCreating"
-        } else {
-            "PodInitializing"
-        };
-        let states = |names: &[String]| {
-            names
-                .iter()
-                .map(|name| ContainerState::new(name, first))
-                .collect()
-        };
-        let (published, state) = watch::channel(PodState {
-            started: surroundings.clock.now(),
-            init: states(&plan.init),
-            containers: states(&plan.containers),
-            ended: false,
-        });
+        let (published, state) = watch::channel(PodState::new(&plan, surroundings.clock.now()));
         let (wishes, heard) = watch::channel(Wishes::default());
         let life = Life {
             plan,

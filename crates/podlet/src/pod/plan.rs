@@ -84,6 +84,17 @@ pub enum RestartPolicy {
     Never,
 }
 
+impl RestartPolicy {
+    /// What a spec says.
+    pub fn of(spec: &PodSpec) -> Self {
+        match spec.restart_policy.as_deref() {
+            Some("Never") => Self::Never,
+            Some("OnFailure") => Self::OnFailure,
+            _ => Self::Always,
+        }
+    }
+}
+
 /// What the podlet knows of a pod besides its spec.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -143,11 +154,6 @@ impl PodPlan {
         let none = PodSpec::default();
         let spec = pod.spec.as_ref().unwrap_or(&none);
         refused(spec)?;
-        let restart = match spec.restart_policy.as_deref() {
-            Some("Never") => RestartPolicy::Never,
-            Some("OnFailure") => RestartPolicy::OnFailure,
-            _ => RestartPolicy::Always,
-        };
         let names = |containers: &[Container]| {
             containers
                 .iter()
@@ -156,7 +162,7 @@ impl PodPlan {
         };
         Ok(Self {
             hostname: hostname(pod),
-            restart,
+            restart: RestartPolicy::of(spec),
             grace: spec.termination_grace_period_seconds.map_or(GRACE, |seconds| {
                 Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
             }),

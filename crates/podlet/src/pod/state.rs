@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::plan::PodPlan;
 use crate::isolation::{Ending, Handle, Process};
 
 /// What a pod's containers are, as a kubelet would report it.
@@ -108,6 +109,27 @@ impl Terminated {
             message,
             started,
             finished,
+        }
+    }
+}
+
+impl PodState {
+    /// A pod none of whose containers has started.
+    pub fn new(plan: &PodPlan, started: Timestamp) -> Self {
+        let first = if plan.init.is_empty() {
+            "ContainerCreating"
+        } else {
+            "PodInitializing"
+        };
+        let states = |names: &[String]| {
+            let new = names.iter().map(|name| ContainerState::new(name, first));
+            new.collect()
+        };
+        Self {
+            started,
+            init: states(&plan.init),
+            containers: states(&plan.containers),
+            ended: false,
         }
     }
 }
