@@ -28,14 +28,14 @@ pub async fn dispatch<K, F, W>(
     F: Fn(&Item<K>) -> W + Send + Sync + 'static,
     W: Future<Output = End> + Send + 'static,
 {
-    let concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX).max(1);
+    let concurrency = u32::try_from(concurrency.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
     let slots = Arc::new(Semaphore::new(concurrency as usize));
     let shared = Arc::new(Shared {
         queue,
         shutdown: shutdown.clone(),
         work,
     });
-    let tasks = Tasks::default();
+    let mut tasks = Tasks::default();
     let take = async {
         // The semaphore is never closed.
         while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
@@ -55,34 +55,40 @@ pub async fn dispatch<K, F, W>(
 /// Tasks that are cut when this is dropped. A `JoinSet` does the same, but is told of every end and must be asked for
 /// it: almost a microsecond of each.
 #[derive(Default)]
-struct Tasks(Arc<Mutex<Slab<AbortHandle>>>);
+struct Tasks(Arc<Mutex<Handles>>);
+
+/// What cuts a task; none until it has been spawned.
+type Handles = Slab<Option<AbortHandle>>;
 
 impl Tasks {
     /// Spawns what `work` makes, which keeps what it is given until it ends.
-    fn spawn<W>(&self, work: impl FnOnce(Task) -> W)
+    fn spawn<W>(&mut self, work: impl FnOnce(Task) -> W)
     where
         W: Future<Output = ()> + Send + 'static,
     {
-        // A task that ends at once waits here until its handle is in its place.
-        let mut handles = self.0.lock();
-        let entry = handles.vacant_entry();
-        let (tasks, place) = (Arc::clone(&self.0), entry.key());
+        let place = self.0.lock().insert(None);
+        let tasks = Arc::clone(&self.0);
+        // Not under the lock: a runtime that shuts down drops the task right here.
         let task = tokio::spawn(work(Task { tasks, place }));
-        entry.insert(task.abort_handle());
+        // The place is nobody else's if the task has ended by now: only this gives places away.
+        if let Some(handle) = self.0.lock().get_mut(place) {
+            *handle = Some(task.abort_handle());
+        }
     }
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        for (_, task) in self.0.lock().iter() {
-            task.abort();
+        let handles = std::mem::take(&mut *self.0.lock());
+        for (_, task) in handles {
+            task.inspect(AbortHandle::abort);
         }
     }
 }
 
 /// Where the handle of a task is, until it ends.
 struct Task {
-    tasks: Arc<Mutex<Slab<AbortHandle>>>,
+    tasks: Arc<Mutex<Handles>>,
     place: usize,
 }
 
@@ -118,6 +124,35 @@ impl<K: Hash + Eq + Clone, F> Shared<K, F> {
             }
             // Work that never waits must not keep other tasks from running.
             tokio::task::coop::consume_budget().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::queue::QueueOptions;
+
+    /// A runtime that shuts down while work is being started, which then ends where it is started.
+    #[test]
+    fn a_runtime_that_ends_waits_for_nothing() {
+        for _ in 0..200 {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_time()
+                .build()
+                .expect("a runtime");
+            let queue = Arc::new(Queue::new(QueueOptions::default(), None));
+            let again = End::RequeueAfter(Duration::ZERO);
+            (0..100).for_each(|key| queue.add(key, 0));
+            runtime.spawn(async move {
+                let shutdown = CancellationToken::new();
+                dispatch(queue, usize::MAX, &shutdown, move |_: &Item<i32>| ready(again)).await;
+            });
+            drop(runtime);
         }
     }
 }
