@@ -99,7 +99,7 @@ pub fn status(observed: &Observed<'_>) -> HostedControlPlaneStatus {
             control_plane_initialized: Some(true),
         });
     }
-    let missing = missing(observed);
+    let missing = missing(observed, &status);
     if missing.is_none() {
         status.ready = Some(true);
     }
@@ -145,7 +145,7 @@ fn set_versions(status: &mut HostedControlPlaneStatus, snapshot: &Snapshot) {
 
 /// What the control plane lacks to work, by what is there rather than by how this pass went: a request that failed
 /// does not make a running control plane unavailable.
-fn missing(observed: &Observed<'_>) -> Option<String> {
+fn missing(observed: &Observed<'_>, status: &HostedControlPlaneStatus) -> Option<String> {
     let mut missing = Vec::new();
     let endpoint = observed.object.spec.control_plane_endpoint.as_ref();
     if !endpoint.is_some_and(clusterwright_api::cluster::ApiEndpoint::is_complete) {
@@ -159,6 +159,10 @@ fn missing(observed: &Observed<'_>) -> Option<String> {
         if observed.snapshot.rollout(component).available < 1 {
             missing.push(format!("no {} is available", component.program()));
         }
+    }
+    // The pods may be seen later than the Deployment that counts them.
+    if missing.is_empty() && status.version.is_none() {
+        missing.push("the version that runs is not known".to_owned());
     }
     (!missing.is_empty()).then(|| missing.join("; "))
 }

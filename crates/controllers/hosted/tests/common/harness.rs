@@ -205,7 +205,15 @@ impl Bench {
     /// Waits until the control plane is available and ready at its present generation.
     pub async fn until_ready(&self) {
         self.until("Ready", |object| {
-            object.is_some_and(|object| holds(object, "Available") && holds(object, "Ready"))
+            let Some(object) = object.filter(|object| holds(object, "Available")) else {
+                return false;
+            };
+            let version = object.status.as_ref().and_then(|status| status.version.as_ref());
+            assert!(
+                version.is_some(),
+                "available, but nothing says which version runs"
+            );
+            holds(object, "Ready")
         })
         .await;
     }
