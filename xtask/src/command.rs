@@ -4,9 +4,10 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder of the workspace.
+/// The folder of the workspace: where cargo runs us from, as checkouts that share a target folder share this program.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package)
         .parent()
         .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
