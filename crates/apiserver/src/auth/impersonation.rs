@@ -282,32 +282,36 @@ impl Check<'_> {
     }
 
     fn ask(&self, group: &str, resource: &str, sub: &str, namespace: &str, name: &str) -> ApiResult<()> {
-        self.access.require(&Attributes {
-            user: self.attributes.user,
-            verb: &self.mode.verb(),
-            target: Target::Resource {
-                group,
-                resource,
-                subresource: sub,
-                namespace,
-                name,
-            },
-        })
+        let verb = self.mode.verb();
+        self.access
+            .require(&self.attributes(&verb, group, resource, sub, namespace, name))
     }
 
     fn refuse(&self, group: &str, resource: &str, sub: &str, name: &str, why: &str) -> ApiError {
-        let attributes = Attributes {
+        let verb = self.mode.verb();
+        forbidden(&self.attributes(&verb, group, resource, sub, "", name), why)
+    }
+
+    fn attributes<'b>(
+        &'b self,
+        verb: &'b str,
+        group: &'b str,
+        resource: &'b str,
+        subresource: &'b str,
+        namespace: &'b str,
+        name: &'b str,
+    ) -> Attributes<'b> {
+        Attributes {
             user: self.attributes.user,
-            verb: &self.mode.verb(),
+            verb,
             target: Target::Resource {
                 group,
                 resource,
-                subresource: sub,
-                namespace: "",
+                subresource,
+                namespace,
                 name,
             },
-        };
-        forbidden(&attributes, why)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! on deletion, the clean-up of its objects.
 
 use super::paths::{list, text};
+use crate::metadata::rules;
 use clusterwright_clock::Clock;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -39,35 +40,8 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
 
 /// Sets a condition; its time changes only when its status does.
 fn set_condition(crd: &mut Value, new: &Value, clock: &Clock) {
-    let Some(root) = crd.as_object_mut() else { return };
-    let status = root.entry("status").or_insert_with(|| json!({}));
-    let Some(status) = status.as_object_mut() else {
-        return;
-    };
-    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
-    if !conditions.is_array() {
-        *conditions = json!([]);
-    }
-    let Value::Array(conditions) = conditions else {
-        return;
-    };
-    let mut new = new.clone();
     let now = json!(clock.now_seconds().to_string());
-    match conditions.iter_mut().find(|c| c["type"] == new["type"]) {
-        Some(there) => {
-            let same = there["status"] == new["status"] && there.get("lastTransitionTime").is_some();
-            new["lastTransitionTime"] = if same {
-                there["lastTransitionTime"].clone()
-            } else {
-                now
-            };
-            *there = new;
-        }
-        None => {
-            new["lastTransitionTime"] = now;
-            conditions.push(new);
-        }
-    }
+    rules::set_condition(&mut crd["status"], new.clone(), &now);
 }
 
 fn is_equivalent(new: &Value, there: Option<&Value>) -> bool {

@@ -32,6 +32,7 @@ use crate::resource::{Subresource, Surroundings};
 use crate::response::{self, Body};
 use crate::server::Inner;
 use crate::status::{ApiError, ApiResult};
+use crate::store::Entry;
 use bytes::Bytes;
 use clusterwright_clock::Clock;
 use http::request::Parts;
@@ -182,6 +183,12 @@ impl Context<'_> {
     /// The subresource asked for, where there is one.
     pub(crate) fn subresource(&self) -> Option<&Subresource> {
         self.served.resource.subresource(&self.path.subresource)
+    }
+
+    /// What is stored of the object that the path names, or 404.
+    pub(crate) fn entry(&self) -> ApiResult<Arc<Entry>> {
+        let entry = self.served.shelf.get(&self.path.key());
+        entry.ok_or_else(|| self.not_found())
     }
 
     /// 404 for the object at the path.

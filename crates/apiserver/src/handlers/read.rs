@@ -19,11 +19,7 @@ pub(super) fn get(cx: &Context<'_>) -> ApiResult<Response<Body>> {
     if !version.is_empty() {
         check_known(cx, parse_version(version).map_err(bad_version)?)?;
     }
-    let entry = cx
-        .served
-        .shelf
-        .get(&cx.path.key())
-        .ok_or_else(|| cx.not_found())?;
+    let entry = cx.entry()?;
     render::entry(cx, StatusCode::OK, &entry)
 }
 

@@ -22,11 +22,7 @@ pub(super) fn scale(cx: &Context<'_>) -> ApiResult<Response<Body>> {
         .ok_or_else(|| cx.not_found())?;
     match cx.request.verb {
         "get" => {
-            let entry = cx
-                .served
-                .shelf
-                .get(&cx.path.key())
-                .ok_or_else(|| cx.not_found())?;
+            let entry = cx.entry()?;
             let parent = write::load(&cx.served, &entry);
             let replicas = at(&parent, &paths.spec_replicas);
             if cx.served.resource.custom.is_some() && replicas.is_null() {

@@ -52,6 +52,30 @@ pub(crate) fn is_deleting(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
 }
 
+/// Sets a condition in a status; its time changes only when the condition's status does.
+pub(crate) fn set_condition(status: &mut Value, mut condition: Value, now: &Value) {
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let Some(conditions) = status["conditions"].as_array_mut() else {
+        return;
+    };
+    condition["lastTransitionTime"] = now.clone();
+    match conditions
+        .iter_mut()
+        .find(|there| there["type"] == condition["type"])
+    {
+        Some(there) => {
+            let since = &there["lastTransitionTime"];
+            if there["status"] == condition["status"] && !since.is_null() {
+                condition["lastTransitionTime"] = since.clone();
+            }
+            *there = condition;
+        }
+        None => conditions.push(condition),
+    }
+}
+
 /// Drops what is empty from metadata, as the real server's encoding does.
 pub(crate) fn normalise(object: &mut Value) {
     let metadata = of_mut(object);

@@ -91,11 +91,7 @@ fn delete_options(cx: &Context<'_>, eviction: &Value, created: &WriteOptions) ->
 
 /// Deletes the pod where nothing protects it.
 fn attempt(cx: &Context<'_>, asked: &DeleteOptions) -> ApiResult<()> {
-    let entry = cx
-        .served
-        .shelf
-        .get(&cx.path.key())
-        .ok_or_else(|| cx.not_found())?;
+    let entry = cx.entry()?;
     let pod = write::load(&cx.served, &entry);
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     let ends = matches!(phase, "Succeeded" | "Failed") || rules::is_deleting(&pod);
@@ -247,7 +243,7 @@ fn take_one(budget: &mut Value, pod: &str, now: &Value) -> ApiResult<()> {
             "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
             "observedGeneration": observed,
         });
-        set_allowed(status, condition, now);
+        rules::set_condition(status, condition, now);
     }
     if !status["disruptedPods"].is_object() {
         status["disruptedPods"] = json!({});
@@ -280,29 +276,6 @@ fn why_none(status: &Value, name: &str) -> String {
         format!("The disruption budget {name} does not allow evicting pods currently ({reason}): {message}")
     } else {
         format!("The disruption budget {name} does not allow evicting pods currently")
-    }
-}
-
-/// Sets the condition that says whether a budget allows disruptions.
-fn set_allowed(status: &mut Value, mut condition: Value, now: &Value) {
-    if !status["conditions"].is_array() {
-        status["conditions"] = json!([]);
-    }
-    let Some(conditions) = status["conditions"].as_array_mut() else {
-        return;
-    };
-    condition["lastTransitionTime"] = now.clone();
-    match conditions
-        .iter_mut()
-        .find(|there| there["type"] == condition["type"])
-    {
-        Some(there) => {
-            if there["status"] == condition["status"] {
-                condition["lastTransitionTime"] = there["lastTransitionTime"].clone();
-            }
-            *there = condition;
-        }
-        None => conditions.push(condition),
     }
 }
 

@@ -10,12 +10,12 @@ pub(super) use streams::{is_stream, stream};
 
 use super::{Context, decode, write};
 use crate::builtin;
+use crate::metadata::rules;
 use crate::registry::Served;
 use crate::request::options::FieldValidation;
 use crate::request::path::ResourcePath;
 use crate::response::{self, Body};
 use crate::status::{ApiError, ApiResult};
-use crate::store::Entry;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn change(
 ) -> ApiResult<Value> {
     let key = cx.path.key();
     loop {
-        let entry: Arc<Entry> = cx.served.shelf.get(&key).ok_or_else(|| cx.not_found())?;
+        let entry = cx.entry()?;
         let mut pod = write::load(&cx.served, &entry);
         change(&mut pod)?;
         let draft = write::encode_for(&cx.served, &pod);
@@ -72,25 +72,7 @@ fn change(
 /// Sets a condition of a pod.
 fn set_condition(pod: &mut Value, mut condition: Value, now: &Value) {
     condition["lastProbeTime"] = Value::Null;
-    condition["lastTransitionTime"] = now.clone();
-    if !pod["status"]["conditions"].is_array() {
-        pod["status"]["conditions"] = json!([]);
-    }
-    let Some(conditions) = pod["status"]["conditions"].as_array_mut() else {
-        return;
-    };
-    match conditions
-        .iter_mut()
-        .find(|there| there["type"] == condition["type"])
-    {
-        Some(there) => {
-            if there["status"] == condition["status"] {
-                condition["lastTransitionTime"] = there["lastTransitionTime"].clone();
-            }
-            *there = condition;
-        }
-        None => conditions.push(condition),
-    }
+    rules::set_condition(&mut pod["status"], condition, now);
 }
 
 /// The path of an object of another kind in the request's namespace.

@@ -44,11 +44,7 @@ pub(in crate::handlers) fn stream(cx: &Context<'_>) -> ApiResult<Response<Body>>
         "portforward" => port_parameters(cx)?,
         _ => stream_parameters(cx),
     };
-    let entry = cx
-        .served
-        .shelf
-        .get(&cx.path.key())
-        .ok_or_else(|| cx.not_found())?;
+    let entry = cx.entry()?;
     let pod = write::load(&cx.served, &entry);
     let container = if kind == "portforward" {
         String::new()
