@@ -14,6 +14,7 @@ pub mod environment;
 pub mod helper;
 pub mod image;
 pub mod isolation;
+pub mod network;
 pub mod pod;
 pub mod probe;
 mod quantity;

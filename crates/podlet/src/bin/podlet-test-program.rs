@@ -18,9 +18,10 @@ fn main() -> ExitCode {
     let done = match args.as_slice() {
         ["greet", address] => greet(address),
         ["ask", address] => ask(address),
+        ["echo", address, word] => echo(address, word),
         ["podlet", volatile, user, command @ ..] => podlet(Path::new(volatile), *user == "user", command),
         _ => Err(io::Error::other(
-            "usage: greet ADDRESS | ask ADDRESS | podlet FOLDER user|root COMMAND…",
+            "usage: greet ADDRESS | ask ADDRESS | echo ADDRESS WORD | podlet FOLDER user|root COMMAND…",
         )),
     };
     match done {
@@ -40,6 +41,21 @@ fn greet(address: &str) -> io::Result<()> {
         let (mut stream, peer) = listener.accept()?;
         // Whoever asked may have gone.
         let _ = write!(stream, "{}", peer.ip());
+    }
+}
+
+/// Says a word to whoever connects, then what it is told, then, when that has ended, `end`.
+fn echo(address: &str, word: &str) -> io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    println!("listening");
+    loop {
+        let (mut stream, _) = listener.accept()?;
+        let word = word.to_owned();
+        std::thread::spawn(move || -> io::Result<()> {
+            writeln!(stream, "{word}")?;
+            io::copy(&mut stream.try_clone()?, &mut stream)?;
+            writeln!(stream, "end")
+        });
     }
 }
 

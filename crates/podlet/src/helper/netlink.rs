@@ -100,16 +100,17 @@ impl Network {
 
     /// Gives a link an address.
     pub fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), Failure> {
-        let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.prefix_len = prefix;
-        message.header.index = index;
-        message.attributes = vec![
-            AddressAttribute::Local(IpAddr::V4(address)),
-            AddressAttribute::Address(IpAddr::V4(address)),
-        ];
-        self.create(RouteNetlinkMessage::NewAddress(message))
+        self.create(RouteNetlinkMessage::NewAddress(of_link(index, address, prefix)))
             .doing(|| format!("give link {index} the address {address}/{prefix}"))
+    }
+
+    /// Takes an address from a link.
+    pub fn remove_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), Failure> {
+        self.request(
+            RouteNetlinkMessage::DelAddress(of_link(index, address, prefix)),
+            0,
+        )
+        .doing(|| format!("take the address {address}/{prefix} from link {index}"))
     }
 
     /// Sends what goes elsewhere to `gateway`.
@@ -159,6 +160,18 @@ impl Network {
 fn link(attributes: Vec<LinkAttribute>) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.attributes = attributes;
+    message
+}
+
+fn of_link(index: u32, address: Ipv4Addr, prefix: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = prefix;
+    message.header.index = index;
+    message.attributes = vec![
+        AddressAttribute::Local(IpAddr::V4(address)),
+        AddressAttribute::Address(IpAddr::V4(address)),
+    ];
     message
 }
 

@@ -134,6 +134,7 @@ impl Spawner {
         let mut fds = fds.into_iter();
         let done = match request.order {
             Order::Namespaces { hostname, address } => self.namespaces(&hostname, address)?,
+            Order::Address { address, present } => self.address(address, present).map(|()| Vec::new()),
             Order::Socket(kind) => open_socket(kind).map(|socket| vec![socket]),
             Order::Container => self.start(number, Role::Container, fds.next(), None)?,
             Order::Visitor => self.start(number, Role::Visitor, fds.next(), fds.next().as_ref())?,
@@ -160,6 +161,22 @@ impl Spawner {
             Err(failure) => return Ok(Err(failure)),
         };
         Ok(self.connect(&inside, address, &fds[0]).map(|()| fds))
+    }
+
+    /// Gives the bridge another address, or takes one from it. That it is so already is no error.
+    fn address(&self, address: Ipv4Addr, present: bool) -> Result<(), Failure> {
+        let (changed, already) = if present {
+            (self.network.add_address(self.bridge, address, 32), Errno::EXIST)
+        } else {
+            (
+                self.network.remove_address(self.bridge, address, 32),
+                Errno::ADDRNOTAVAIL,
+            )
+        };
+        match changed {
+            Err(failure) if failure.code != Some(already.raw_os_error()) => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     /// Connects a pod's network with the bridge.

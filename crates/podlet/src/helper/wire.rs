@@ -49,6 +49,8 @@ pub(crate) struct Request {
 pub(crate) enum Order {
     /// Namespaces of a pod. Answered with their descriptors: network, host name, IPC.
     Namespaces { hostname: String, address: Ipv4Addr },
+    /// An address for the bridge, or one that it is to have no longer. Answered when that is so.
+    Address { address: Ipv4Addr, present: bool },
     /// A socket in the podlet's network. Answered with its descriptor.
     Socket(SocketKind),
     /// A container: the first descriptor is the socket by which it is told the rest. Answered with a pidfd.

@@ -199,6 +199,24 @@ impl Isolation {
         UdpSocket::from_std(std::net::UdpSocket::from(socket)).map_err(Error::Talk)
     }
 
+    /// Gives the podlet another address in the pods' network.
+    pub async fn add_address(&self, address: Ipv4Addr) -> Result<(), Error> {
+        let order = Order::Address {
+            address,
+            present: true,
+        };
+        self.channel.order(order, &[]).await.map(drop)
+    }
+
+    /// Takes it away again. Connections to it break.
+    pub async fn remove_address(&self, address: Ipv4Addr) -> Result<(), Error> {
+        let order = Order::Address {
+            address,
+            present: false,
+        };
+        self.channel.order(order, &[]).await.map(drop)
+    }
+
     async fn socket(&self, kind: SocketKind) -> Result<OwnedFd, Error> {
         let fds = self.channel.order(Order::Socket(kind), &[]).await?;
         fds.into_iter().next().ok_or(Error::Gone)

@@ -13,6 +13,7 @@ use std::io::Read;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clusterwright_podlet::image::Image;
 use clusterwright_podlet::isolation::{
@@ -25,7 +26,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_podlet-test-program");
 const MEBIBYTE: u64 = 1 << 20;
 
 pub struct Machine {
-    pub isolation: Isolation,
+    pub isolation: Arc<Isolation>,
     pub folder: TempDir,
     pub user_namespace: bool,
 }
@@ -38,7 +39,7 @@ impl Machine {
         config.helper = PathBuf::from(PROGRAM);
         config.user_namespace = user_namespace;
         Ok(Self {
-            isolation: Isolation::start(&config).await?,
+            isolation: Arc::new(Isolation::start(&config).await?),
             folder,
             user_namespace,
         })
