@@ -1,6 +1,7 @@
 //! What connects pods: names, and addresses of Services.
 
 mod balancer;
+pub mod controller;
 pub mod dns;
 mod forward;
 pub mod objects;

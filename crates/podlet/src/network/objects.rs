@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 
 /// The label by which a slice names its Service.
-const SERVICE: &str = "kubernetes.io/service-name";
+pub const SERVICE: &str = "kubernetes.io/service-name";
 /// How long a client is kept at an endpoint if a Service that wants it so does not say, as the API has it: 3 h.
 const AFFINITY: Duration = Duration::from_secs(10_800);
 
