@@ -8,7 +8,7 @@ use crate::metadata::rules;
 use crate::registry::Served;
 use crate::resource::Resource;
 use crate::server::Inner;
-use crate::store::{At, Entry, encode};
+use crate::store::{At, Changed, Entry, encode};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -17,7 +17,12 @@ const PLURAL: &str = "customresourcedefinitions";
 
 /// Whether these are the definitions themselves.
 pub(crate) fn is_definition(resource: &Resource) -> bool {
-    &*resource.group == GROUP && &*resource.plural == PLURAL
+    are_definitions(&resource.group, &resource.plural)
+}
+
+/// Whether the definitions are what is called this.
+pub(crate) fn are_definitions(group: &str, plural: &str) -> bool {
+    group == GROUP && plural == PLURAL
 }
 
 fn definitions(inner: &Inner) -> Option<Arc<Served>> {
@@ -58,6 +63,21 @@ fn all(served: &Served) -> Vec<(Arc<str>, Arc<Entry>)> {
         .unwrap_or_default()
 }
 
+/// Serves what the definitions define that an earlier server left, before its objects are put back.
+pub(crate) fn publish_all(inner: &Inner) {
+    for (_, entry) in definitions(inner).iter().flat_map(|served| all(served)) {
+        publish(inner, &entry.value());
+    }
+}
+
+/// Goes on with the definitions that an earlier server left.
+pub(crate) fn resume(inner: &Arc<Inner>) {
+    let Some(served) = definitions(inner) else { return };
+    for (name, _) in all(&served) {
+        advance(inner, &served, &name);
+    }
+}
+
 /// Takes the steps that a definition has before it, one update each.
 fn advance(inner: &Arc<Inner>, served: &Served, name: &str) {
     while let Some(entry) = served.shelf.get(name) {
@@ -74,8 +94,11 @@ fn advance(inner: &Arc<Inner>, served: &Served, name: &str) {
         if draft.same(&entry) {
             return;
         }
-        // Where somebody came between, the next round sees what they wrote.
-        let _ = served.shelf.put(name, Some(entry.version), &draft);
+        // Where somebody came between, the next round sees what they wrote; what could not be written is tried again
+        // with the next write.
+        if served.shelf.put(name, Some(entry.version), &draft).is_err() {
+            return;
+        }
     }
 }
 
@@ -122,19 +145,25 @@ fn clean(inner: &Arc<Inner>, served: &Served, entry: &Entry, definition: &Value)
             crd::deletion_in_progress(&mut next, &inner.clock);
             let draft = encode(&next, served.form);
             return !draft.same(entry)
-                && served
-                    .shelf
-                    .put(rules::text(definition, "name"), Some(entry.version), &draft)
-                    .is_ok();
+                && matches!(
+                    served
+                        .shelf
+                        .put(rules::text(definition, "name"), Some(entry.version), &draft),
+                    Ok(Ok(_))
+                );
         }
     }
     crd::finish_deletion(&mut next, &inner.clock);
     let name = rules::text(definition, "name");
     let draft = encode(&next, served.form);
-    let Ok(stored) = served.shelf.put(name, Some(entry.version), &draft) else {
-        return true;
+    let stored = match served.shelf.put(name, Some(entry.version), &draft) {
+        Ok(Ok(stored)) => stored,
+        Ok(Err(Changed)) => return true,
+        Err(_) => return false,
     };
-    if rules::finalizers(&next).is_empty() && served.shelf.remove(name, stored.version, &draft).is_ok() {
+    if rules::finalizers(&next).is_empty()
+        && let Ok(Ok(_)) = served.shelf.remove(name, stored.version, &draft)
+    {
         settle(inner, definition, true);
     }
     true

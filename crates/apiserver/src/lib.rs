@@ -1,6 +1,7 @@
 //! A Kubernetes API server that runs inside the process, for development and tests.
 //!
-//! It is not for production: everything is in memory and there is one of it. Its behaviour is compared, step by
+//! It is not for production: everything is in memory, in a folder too where that is asked for ([`Builder::open`]),
+//! and there is one of it. Its behaviour is compared, step by
 //! step, with a real kube-apiserver (see the conformance crate); fault injection aside, it does nothing that the
 //! real one does not.
 #![deny(missing_docs)]
@@ -26,6 +27,7 @@ mod registry;
 mod request;
 pub mod resource;
 mod response;
+mod restore;
 pub mod schema;
 mod serve;
 mod server;
@@ -39,3 +41,4 @@ pub use kubelet::{KubeletClient, KubeletClientError};
 pub use response::{Body, Cut};
 pub use serve::{ServeError, Serving};
 pub use server::{ApiServer, ApiService, Builder};
+pub use store::{OpenError, Unwritten};

@@ -5,7 +5,7 @@ use crate::registry::Served;
 use crate::resource::Resource;
 use crate::server::Inner;
 use crate::status::{ApiError, ApiResult};
-use crate::store::encode;
+use crate::store::{Unwritten, encode};
 use clusterwright_clock::Clock;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -23,8 +23,10 @@ pub(crate) fn is_namespace(resource: &Resource) -> bool {
 }
 
 /// Makes the namespaces that every cluster starts with.
-pub(crate) fn create_initial(inner: &Inner) {
-    let Some(served) = served(inner) else { return };
+pub(crate) fn create_initial(inner: &Inner) -> Result<(), Unwritten> {
+    let Some(served) = served(inner) else {
+        return Ok(());
+    };
     for name in INITIAL {
         let namespace = json!({
             "apiVersion": "v1",
@@ -38,9 +40,10 @@ pub(crate) fn create_initial(inner: &Inner) {
             "spec": {"finalizers": ["kubernetes"]},
             "status": {"phase": "Active"},
         });
-        // The shelf is empty: nobody can have come before.
-        let _ = served.shelf.put(name, None, &encode(&namespace, served.form));
+        // One that an earlier server left stays.
+        let _ = served.shelf.put(name, None, &encode(&namespace, served.form))?;
     }
+    Ok(())
 }
 
 /// Refuses objects for namespaces that are missing or on their way out.

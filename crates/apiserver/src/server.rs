@@ -8,9 +8,10 @@ use crate::record::{Call, Record};
 use crate::registry::{Registry, Served};
 use crate::request::path;
 use crate::response::{self, Body, Cut};
+use crate::serve::Authority;
 use crate::status::{ApiError, ApiResult};
-use crate::store::{Entry, History, Store};
-use crate::{customs, handlers, namespaces};
+use crate::store::{Entry, History, Journal, OpenError, Store, Unwritten};
+use crate::{customs, handlers, namespaces, restore};
 use bytes::Bytes;
 use clusterwright_clock::Clock;
 use futures::future::BoxFuture;
@@ -19,7 +20,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,8 @@ pub(crate) struct Inner {
     /// The folder of the published OpenAPI documents, for descriptions.
     pub(crate) documents: Option<PathBuf>,
     pub(crate) kubelets: Option<KubeletClient>,
+    /// Whose certificates the server and its clients have; a new one for each time that it is served where none.
+    pub(crate) authority: Option<Arc<Authority>>,
 }
 
 /// An API server in this process. Clones are the same server.
@@ -144,14 +147,49 @@ impl Builder {
     /// bindings too, and nothing else.
     #[must_use]
     pub fn build(self) -> ApiServer {
-        let clock = self.clock.unwrap_or_default();
-        let history = self.history.map_or_else(History::default, |events| History {
+        let (history, clock) = (self.kept_history(), self.clock.unwrap_or_default());
+        let server = self.with(Store::new(history, clock), clock, None);
+        // In memory, nothing keeps a write from being done.
+        let _ = server.start();
+        server
+    }
+
+    /// Makes the server with what an earlier one left in `folder`, which is made where it is missing and belongs to
+    /// one server at a time. Every write is there before it is answered, so that a server that is killed loses
+    /// nothing that it acknowledged (a machine that loses its power may lose the last seconds). Resource versions go
+    /// on; watches and paged lists from before are told to start anew (410), as after etcd's compaction. The keys of
+    /// tokens and certificates are kept there too.
+    ///
+    /// # Errors
+    /// When the folder can't be used, is in use, or holds what no server wrote.
+    pub fn open(mut self, folder: impl AsRef<Path>) -> Result<ApiServer, OpenError> {
+        let folder = folder.as_ref();
+        let (history, clock) = (self.kept_history(), self.clock.unwrap_or_default());
+        let (journal, recovered) = Journal::open(folder)?;
+        if self.key.is_none() {
+            self.key = Some(restore::signing_key(folder)?);
+        }
+        let authority = Arc::new(restore::authority(folder, clock)?);
+        let store = Store::resume(recovered.version, journal, history, clock);
+        let server = self.with(store, clock, Some(authority));
+        restore::objects(&server.inner, recovered);
+        server.start()?;
+        let kept = server.inner.store.keep_short();
+        kept.map_err(OpenError::io("start the thread that shortens", folder))?;
+        Ok(server)
+    }
+
+    fn kept_history(&self) -> History {
+        self.history.map_or_else(History::default, |events| History {
             least: events,
             most: events,
             ..History::default()
-        });
+        })
+    }
+
+    fn with(self, store: Store, clock: Clock, authority: Option<Arc<Authority>>) -> ApiServer {
         let inner = Arc::new(Inner {
-            store: Store::new(history, clock),
+            store,
             registry: Registry::default(),
             clock,
             faults: Faults::default(),
@@ -160,10 +198,9 @@ impl Builder {
             access: Access::new(self.rbac),
             documents: self.documents,
             kubelets: self.kubelets,
+            authority,
         });
         inner.registry.add(&inner.store, crate::builtin::resources());
-        namespaces::create_initial(&inner);
-        Access::start(&inner);
         ApiServer { inner }
     }
 }
@@ -177,6 +214,12 @@ impl ApiServer {
     /// Settings for a server.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// Makes what every cluster starts with, where it is missing.
+    fn start(&self) -> Result<(), Unwritten> {
+        namespaces::create_initial(&self.inner)?;
+        Access::start(&self.inner)
     }
 
     /// The server as a service for `kube::Client::new`, with no socket; its requests are those of an administrator
@@ -217,6 +260,12 @@ impl ApiServer {
     /// The record of every call.
     pub fn record(&self) -> &Record {
         &self.inner.record
+    }
+
+    /// Refuses writes from now on and leaves the data folder to another server; without one, does nothing. Clients
+    /// keep a server alive: dropping it is not enough, unless the process ends.
+    pub fn close(&self) {
+        self.inner.store.close();
     }
 
     /// Forgets the past, so that every version before now is expired (410), as after etcd's compaction.

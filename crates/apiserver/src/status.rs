@@ -1,6 +1,7 @@
 //! Refusals, as `metav1.Status` carries them: HTTP code, reason, message and details.
 
 use crate::field::{FieldErrors, aggregate};
+use crate::store::Unwritten;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -152,6 +153,12 @@ impl ApiError {
         }
         status.insert("code".to_owned(), json!(self.code.as_u16()));
         Value::Object(status)
+    }
+}
+
+impl From<Unwritten> for ApiError {
+    fn from(error: Unwritten) -> Self {
+        Self::internal(error)
     }
 }
 

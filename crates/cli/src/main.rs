@@ -1,6 +1,8 @@
 //! The binary: parses, wires, prints.
 
+mod apiserver;
 mod connect;
+mod documents;
 mod install;
 mod manager;
 mod manifests;
@@ -28,6 +30,8 @@ enum Command {
     Up(Box<up::Args>),
     /// Run the controllers against a Kubernetes cluster
     Manager(Box<manager::Args>),
+    /// Run a Kubernetes API server for development and tests
+    Apiserver(apiserver::Args),
     /// Install the custom resources, roles and the manager into a cluster
     Install(install::Args),
     /// Print what `install` applies, for kubectl, Helm or GitOps
@@ -39,6 +43,7 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Up(args) => up::run(*args).await,
         Command::Manager(args) => manager::run(*args).await.map(|()| ExitCode::SUCCESS),
+        Command::Apiserver(args) => apiserver::run(args).await,
         Command::Install(args) => install::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Manifests(args) => manifests::run(&args).map(|()| ExitCode::SUCCESS),
     };

@@ -3,7 +3,7 @@
 use super::{Access, GROUP};
 use crate::request::path::key;
 use crate::server::Inner;
-use crate::store::{At, encode};
+use crate::store::{At, Unwritten, encode};
 use serde_json::{Value, json};
 
 /// One object a line, without what all of them have. From a list of the real server's; a conformance scenario
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const TABLE: &str = include_str!("tables/policy.jsonl");
 
 /// Makes what is missing, and tells the index what is there.
-pub(super) fn create(inner: &Inner) {
+pub(super) fn create(inner: &Inner) -> Result<(), Unwritten> {
     let table = inner.registry.table();
     let now = json!(inner.clock.now_seconds().to_string());
     for line in TABLE.lines() {
@@ -26,11 +26,11 @@ pub(super) fn create(inner: &Inner) {
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
         let key = key(text("namespace"), text("name"));
         // Where it is there already, what was made of it stays.
-        let _ = served.shelf.put(&key, None, &encode(&object, served.form));
+        let _ = served.shelf.put(&key, None, &encode(&object, served.form))?;
     }
     for served in table.all.iter().filter(|served| *served.resource.group == *GROUP) {
         let Access::Rbac(policy) = &inner.access else {
-            return;
+            return Ok(());
         };
         let items = served.shelf.list("", "", At::Now).map(|listing| listing.items);
         for (_, entry) in items.unwrap_or_default() {
@@ -44,6 +44,7 @@ pub(super) fn create(inner: &Inner) {
             );
         }
     }
+    Ok(())
 }
 
 /// Adds what all of them have.

@@ -107,7 +107,7 @@ pub(super) fn store(cx: &Context<'_>, mut object: Value, options: &WriteOptions)
             return Ok(Written::Shown(object));
         }
         if existing.is_none()
-            && let Ok(entry) = cx.served.shelf.put(&key, None, &draft)
+            && let Ok(entry) = cx.served.shelf.put(&key, None, &draft)?
         {
             cx.inner.after_write(&cx.served, &entry);
             return Ok(Written::Stored(entry));

@@ -11,7 +11,7 @@ use crate::request::{body, path};
 use crate::response::{self, Body};
 use crate::server::Inner;
 use crate::status::{ApiError, ApiResult};
-use crate::store::Entry;
+use crate::store::{Changed, Entry, Unwritten};
 use crate::{customs, namespaces};
 use http::{Response, StatusCode};
 use jiff::{Timestamp, ToSpan};
@@ -125,7 +125,7 @@ pub(super) fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptio
                 });
             }
             Step::Remove => {
-                let Ok(last) = remove(cx, &live, &entry, options.dry_run) else {
+                let Ok(last) = remove(cx, &live, &entry, options.dry_run)? else {
                     continue;
                 };
                 return Ok(Deletion {
@@ -150,7 +150,7 @@ pub(super) fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptio
                 let draft = write::draft(cx, &marked)?;
                 let stored = if draft.same(&entry) {
                     entry
-                } else if let Ok(stored) = cx.served.shelf.put(key, Some(entry.version), &draft) {
+                } else if let Ok(stored) = cx.served.shelf.put(key, Some(entry.version), &draft)? {
                     cx.inner.after_write(&cx.served, &stored);
                     stored
                 } else {
@@ -158,10 +158,10 @@ pub(super) fn one(cx: &Context<'_>, key: &str, name: &str, options: &DeleteOptio
                 };
                 let mut shown = stored.value();
                 if goes {
-                    match remove(cx, &shown, &stored, false) {
+                    match remove(cx, &shown, &stored, false)? {
                         Ok(Some(last)) => shown = last.value(),
                         Ok(None) => {}
-                        Err(()) => continue,
+                        Err(Changed) => continue,
                     }
                 }
                 return Ok(Deletion {
@@ -346,20 +346,27 @@ pub(super) fn remove(
     last: &Value,
     entry: &Arc<Entry>,
     dry_run: bool,
-) -> Result<Option<Arc<Entry>>, ()> {
+) -> Result<Result<Option<Arc<Entry>>, Changed>, Unwritten> {
     if dry_run {
-        return Ok(None);
+        return Ok(Ok(None));
     }
-    take_away(cx.inner, &cx.served, last, entry).map(Some)
+    Ok(take_away(cx.inner, &cx.served, last, entry)?.map(Some))
 }
 
-fn take_away(inner: &Arc<Inner>, served: &Served, last: &Value, entry: &Entry) -> Result<Arc<Entry>, ()> {
+fn take_away(
+    inner: &Arc<Inner>,
+    served: &Served,
+    last: &Value,
+    entry: &Entry,
+) -> Result<Result<Arc<Entry>, Changed>, Unwritten> {
     let draft = write::encode_for(served, last);
     let key = path::key(rules::text(last, "namespace"), rules::text(last, "name"));
-    let gone = served.shelf.remove(&key, entry.version, &draft).map_err(|_| ())?;
+    let Ok(gone) = served.shelf.remove(&key, entry.version, &draft)? else {
+        return Ok(Err(Changed));
+    };
     served.resource.strategy.released(last);
     inner.after_removal(served, last);
-    Ok(gone)
+    Ok(Ok(gone))
 }
 
 /// Deletes an object because its kind goes; finalizers still hold it.
@@ -367,15 +374,20 @@ pub(crate) fn delete_for_good(inner: &Arc<Inner>, served: &Served, key: &str) {
     while let Some(entry) = served.shelf.get(key) {
         let mut object = write::load(served, &entry);
         if rules::finalizers(&object).is_empty() {
-            if take_away(inner, served, &object, &entry).is_ok() {
-                return;
+            if let Ok(Err(Changed)) = take_away(inner, served, &object, &entry) {
+                continue;
             }
-            continue;
+            // What could not be written stays, and with it the definition.
+            return;
         }
         mark(&mut object, inner.clock.now_seconds());
         let draft = write::encode_for(served, &object);
-        if draft.same(&entry) || served.shelf.put(key, Some(entry.version), &draft).is_ok() {
+        if draft.same(&entry) {
             return;
+        }
+        match served.shelf.put(key, Some(entry.version), &draft) {
+            Ok(Err(Changed)) => {}
+            Ok(Ok(_)) | Err(_) => return,
         }
     }
 }

@@ -18,6 +18,7 @@ mod write;
 
 pub(crate) use delete::delete_for_good;
 pub(crate) use system::is_public;
+pub(crate) use write::in_present_form;
 
 use crate::access::{Attributes, Target};
 use crate::auth::User;

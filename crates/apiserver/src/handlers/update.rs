@@ -9,6 +9,7 @@ use crate::request::options::{self, WriteOptions};
 use crate::resource::NameRule;
 use crate::response::Body;
 use crate::status::{ApiError, ApiResult};
+use crate::store::Changed;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -96,9 +97,9 @@ pub(super) fn replace(
         crate::apply::keep_times(&live, &mut new);
         rules::normalise(&mut new);
         if delete::empties(&new, &live) {
-            match delete::remove(cx, &live, &entry, options.dry_run) {
+            match delete::remove(cx, &live, &entry, options.dry_run)? {
                 Ok(_) => return Ok((StatusCode::OK, Written::Shown(new))),
-                Err(()) => continue,
+                Err(Changed) => continue,
             }
         }
         let draft = write::draft(cx, &new)?;
@@ -108,7 +109,7 @@ pub(super) fn replace(
         if options.dry_run {
             return Ok((StatusCode::OK, Written::Shown(new)));
         }
-        if let Ok(entry) = cx.served.shelf.put(&key, Some(entry.version), &draft) {
+        if let Ok(entry) = cx.served.shelf.put(&key, Some(entry.version), &draft)? {
             cx.inner.after_write(&cx.served, &entry);
             return Ok((StatusCode::OK, Written::Stored(entry)));
         }

@@ -42,6 +42,11 @@ pub(crate) fn load(served: &Served, entry: &Entry) -> Value {
     object
 }
 
+/// The same object and version, encoded as it would be today.
+pub(crate) fn in_present_form(served: &Served, entry: &Entry) -> Entry {
+    encode_for(served, &load(served, entry)).finish(entry.version)
+}
+
 /// Encodes an object of `served` as it is stored.
 pub(crate) fn encode_for(served: &Served, object: &Value) -> Draft {
     let Some(hub) = &served.hub else {

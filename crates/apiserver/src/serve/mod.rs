@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use pki::Authority;
+pub(crate) use pki::Authority;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,13 +51,14 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Serving {
     address: SocketAddr,
-    authority: Authority,
+    authority: Arc<Authority>,
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
 }
 
 impl ApiServer {
-    /// Serves on `address` (port 0: any that is free) with a certificate authority of its own. Clients are known by
+    /// Serves on `address` (port 0: any that is free) with a certificate authority of its own, which a server with a
+    /// data folder keeps there. Clients are known by
     /// certificates of that authority (the common name is the user, organisations are the groups) or by the bearer
     /// tokens of the builder; who is not known is `system:anonymous`, who may read health and version.
     pub async fn serve(&self, address: SocketAddr) -> Result<Serving, ServeError> {
@@ -66,7 +67,10 @@ impl ApiServer {
         let address = listener
             .local_addr()
             .map_err(|source| ServeError::Listen { address, source })?;
-        let authority = Authority::new(self.inner.clock)?;
+        let authority = match &self.inner.authority {
+            Some(authority) => authority.clone(),
+            None => Arc::new(Authority::new(self.inner.clock)?),
+        };
         let acceptor = TlsAcceptor::from(Arc::new(authority.server_config(address.ip())?));
         let stop = CancellationToken::new();
         let task = tokio::spawn(accept(self.inner.clone(), listener, acceptor, stop.clone()));

@@ -4,12 +4,13 @@ use super::ServeError;
 use crate::auth::User;
 use clusterwright_clock::Clock;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
 use rustls::server::WebPkiClientVerifier;
 use rustls::time_provider::TimeProvider;
 use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,8 +27,10 @@ pub(super) struct Pair {
 }
 
 /// The authority that the server and its clients have in common.
-pub(super) struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    pem: String,
     clock: Clock,
 }
 
@@ -50,7 +53,7 @@ fn params(clock: Clock, name: &str, lasts: Duration) -> CertificateParams {
 }
 
 impl Authority {
-    pub(super) fn new(clock: Clock) -> Result<Self, ServeError> {
+    pub(crate) fn new(clock: Clock) -> Result<Self, ServeError> {
         let mut params = params(clock, "clusterwright-apiserver", 10 * YEAR);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
@@ -58,14 +61,37 @@ impl Authority {
             KeyUsagePurpose::DigitalSignature,
             KeyUsagePurpose::CrlSign,
         ];
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?;
         Ok(Self {
-            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)?,
+            pem: certificate.pem(),
+            certificate: certificate.into(),
+            issuer: Issuer::new(params, key),
             clock,
         })
     }
 
+    /// One that was made before, from the PEM of its certificate and its key.
+    pub(crate) fn from_pem(pem: &str, clock: Clock) -> Result<Self, ServeError> {
+        let key = KeyPair::from_pem(pem)?;
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
+            .map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
+        let start = pem.find("-----BEGIN CERTIFICATE").unwrap_or_default();
+        Ok(Self {
+            issuer: Issuer::from_ca_cert_der(&certificate, key)?,
+            certificate,
+            pem: pem[start..].to_owned(),
+            clock,
+        })
+    }
+
+    /// Key and certificate, for [`Authority::from_pem`].
+    pub(crate) fn to_pem(&self) -> String {
+        self.issuer.key().serialize_pem() + &self.pem
+    }
+
     pub(super) fn certificate(&self) -> String {
-        self.issuer.pem()
+        self.pem.clone()
     }
 
     fn leaf(
@@ -113,7 +139,7 @@ impl Authority {
         ];
         let (certificate, _, key) = self.leaf(params, ExtendedKeyUsagePurpose::ServerAuth)?;
         let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone())?;
+        roots.add(self.certificate.clone())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             .allow_unauthenticated()

@@ -17,6 +17,16 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// What an earlier server stored, in a form that is not known here.
+    pub(crate) fn restored(version: u64, json: Box<[u8]>) -> Self {
+        Self {
+            version,
+            form: u32::MAX,
+            body: 0,
+            json,
+        }
+    }
+
     /// The whole object.
     pub(crate) fn json(&self) -> &[u8] {
         &self.json

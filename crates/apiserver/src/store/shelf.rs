@@ -1,9 +1,11 @@
 //! The objects of one kind, their recent past, and those who watch.
 
-use super::{Draft, Entry, Shared};
+use super::journal::{Record, State};
+use super::{Draft, Entry, Shared, Unwritten};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -95,11 +97,13 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Shelf {
     shared: Arc<Shared>,
+    /// Group and plural.
+    kind: (Arc<str>, Arc<str>),
     inner: RwLock<Inner>,
 }
 
 impl Shelf {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, kind: (Arc<str>, Arc<str>)) -> Self {
         // What came before is not known here.
         let inner = Inner {
             forgotten: shared.version(),
@@ -107,6 +111,7 @@ impl Shelf {
         };
         Self {
             shared,
+            kind,
             inner: RwLock::new(inner),
         }
     }
@@ -128,32 +133,73 @@ impl Shelf {
     }
 
     /// Writes `draft` to `key`, where the version there is still `seen` (none: where nothing is there).
-    pub(crate) fn put(&self, key: &str, seen: Option<u64>, draft: &Draft) -> Result<Arc<Entry>, Changed> {
+    pub(crate) fn put(
+        &self,
+        key: &str,
+        seen: Option<u64>,
+        draft: &Draft,
+    ) -> Result<Result<Arc<Entry>, Changed>, Unwritten> {
         let mut inner = self.inner.write();
         let old = inner.items.get_key_value(key);
         if old.map(|(_, entry)| entry.version) != seen {
-            return Err(Changed);
+            return Ok(Err(Changed));
         }
         let key: Arc<str> = old.map_or_else(|| Arc::from(key), |(key, _)| key.clone());
         let new = Arc::new(draft.finish(self.shared.next()));
+        self.keep(&key, new.version, Some(&new))?;
         let old = inner.items.insert(key.clone(), new.clone());
         self.tell(&mut inner, key, old, new.clone(), false);
-        Ok(new)
+        Ok(Ok(new))
     }
 
     /// Deletes the object at `key`, where its version is still `seen`; `last` is its last state.
-    pub(crate) fn remove(&self, key: &str, seen: u64, last: &Draft) -> Result<Arc<Entry>, Changed> {
+    pub(crate) fn remove(
+        &self,
+        key: &str,
+        seen: u64,
+        last: &Draft,
+    ) -> Result<Result<Arc<Entry>, Changed>, Unwritten> {
         let mut inner = self.inner.write();
-        match inner.items.get_key_value(key) {
-            Some((_, entry)) if entry.version == seen => {}
-            _ => return Err(Changed),
+        if inner.items.get(key).map(|entry| entry.version) != Some(seen) {
+            return Ok(Err(Changed));
         }
-        let Some((key, old)) = inner.items.remove_entry(key) else {
-            return Err(Changed);
-        };
         let new = Arc::new(last.finish(self.shared.next()));
+        self.keep(key, new.version, None)?;
+        let Some((key, old)) = inner.items.remove_entry(key) else {
+            return Ok(Err(Changed));
+        };
         self.tell(&mut inner, key, Some(old), new.clone(), true);
-        Ok(new)
+        Ok(Ok(new))
+    }
+
+    /// Keeps a write before it is done.
+    fn keep(&self, key: &str, version: u64, entry: Option<&Entry>) -> Result<(), Unwritten> {
+        match &self.shared.journal {
+            Some(journal) => journal.append(&self.record(key, version, entry)),
+            None => Ok(()),
+        }
+    }
+
+    fn record<'a>(&'a self, key: &'a str, version: u64, entry: Option<&'a Entry>) -> Record<'a> {
+        Record {
+            version,
+            kind: (&self.kind.0, &self.kind.1),
+            key,
+            json: entry.map(Entry::json),
+        }
+    }
+
+    /// Puts back what an earlier server had here.
+    pub(crate) fn restore(&self, key: &str, entry: Entry) {
+        self.inner.write().items.insert(key.into(), Arc::new(entry));
+    }
+
+    /// Adds every object to a state.
+    pub(super) fn write_to(&self, state: &mut State) -> io::Result<()> {
+        let items = self.inner.read().items.clone();
+        items
+            .iter()
+            .try_for_each(|(key, entry)| state.add(&self.record(key, entry.version, Some(entry))))
     }
 
     fn tell(
@@ -331,12 +377,15 @@ mod tests {
     #[tokio::test]
     async fn a_writer_that_saw_another_version_is_refused() {
         let shelf = shelf(100);
-        let first = shelf.put("a/x", None, &draft("1")).unwrap();
-        assert_eq!(shelf.put("a/x", None, &draft("2")), Err(Changed));
-        let second = shelf.put("a/x", Some(first.version), &draft("2")).unwrap();
+        let first = shelf.put("a/x", None, &draft("1")).unwrap().unwrap();
+        assert_eq!(shelf.put("a/x", None, &draft("2")), Ok(Err(Changed)));
+        let second = shelf
+            .put("a/x", Some(first.version), &draft("2"))
+            .unwrap()
+            .unwrap();
         assert!(second.version > first.version);
-        assert_eq!(shelf.remove("a/x", first.version, &draft("2")), Err(Changed));
-        shelf.remove("a/x", second.version, &draft("2")).unwrap();
+        assert_eq!(shelf.remove("a/x", first.version, &draft("2")), Ok(Err(Changed)));
+        shelf.remove("a/x", second.version, &draft("2")).unwrap().unwrap();
         assert!(shelf.get("a/x").is_none());
     }
 
@@ -349,11 +398,11 @@ mod tests {
     #[tokio::test]
     async fn the_past_can_be_listed_until_it_is_forgotten() {
         let shelf = shelf(100);
-        let x = shelf.put("a/x", None, &draft("1")).unwrap();
-        let y = shelf.put("a/y", None, &draft("1")).unwrap();
-        shelf.remove("a/x", x.version, &draft("1")).unwrap();
-        shelf.put("a/z", None, &draft("1")).unwrap();
-        shelf.put("b/z", None, &draft("1")).unwrap();
+        let x = shelf.put("a/x", None, &draft("1")).unwrap().unwrap();
+        let y = shelf.put("a/y", None, &draft("1")).unwrap().unwrap();
+        shelf.remove("a/x", x.version, &draft("1")).unwrap().unwrap();
+        shelf.put("a/z", None, &draft("1")).unwrap().unwrap();
+        shelf.put("b/z", None, &draft("1")).unwrap().unwrap();
         let then = shelf.list("a/", "", At::Version(y.version)).unwrap();
         assert_eq!(names(&then), ["a/x", "a/y"]);
         let rest = shelf.list("a/", "a/y", At::Version(y.version)).unwrap();
@@ -367,11 +416,11 @@ mod tests {
     #[tokio::test]
     async fn a_watch_replays_what_came_since_and_then_follows() {
         let shelf = shelf(2);
-        let x = shelf.put("a/x", None, &draft("1")).unwrap();
-        shelf.put("b/x", None, &draft("1")).unwrap();
+        let x = shelf.put("a/x", None, &draft("1")).unwrap().unwrap();
+        shelf.put("b/x", None, &draft("1")).unwrap().unwrap();
         let mut watch = shelf.watch("a/", WatchFrom::After(x.version - 1)).unwrap();
         assert_eq!(watch.backlog.len(), 1);
-        shelf.remove("a/x", x.version, &draft("1")).unwrap();
+        shelf.remove("a/x", x.version, &draft("1")).unwrap().unwrap();
         let event = watch.events.recv().await.unwrap();
         assert!(event.deleted);
         assert!(event.new.version > x.version);

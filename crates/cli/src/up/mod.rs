@@ -1,6 +1,5 @@
 //! `clusterwright up`: everything on this machine, until it is stopped.
 
-mod documents;
 pub mod manifests;
 mod objects;
 mod prepare;
@@ -8,8 +7,8 @@ mod readiness;
 mod screen;
 mod tree;
 
-use crate::operators;
 use crate::signals::Signals;
+use crate::{documents, operators};
 use anyhow::{Context, Result};
 use clusterwright_apiserver::companions::{Companions, Stages};
 use clusterwright_apiserver::{ApiServer, Serving};

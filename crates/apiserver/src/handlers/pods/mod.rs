@@ -62,7 +62,7 @@ fn change(
         if dry_run || draft.same(&entry) {
             return Ok(pod);
         }
-        if let Ok(stored) = cx.served.shelf.put(&key, Some(entry.version), &draft) {
+        if let Ok(stored) = cx.served.shelf.put(&key, Some(entry.version), &draft)? {
             cx.inner.after_write(&cx.served, &stored);
             return Ok(stored.value());
         }

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The folder of the documents, where it is there.
-pub(super) fn folder() -> Option<PathBuf> {
+pub fn folder() -> Option<PathBuf> {
     let folder = place(|name| env::var_os(name))?;
     folder.is_dir().then_some(folder)
 }

@@ -1,0 +1,153 @@
+//! `clusterwright apiserver`: the API server as a process of its own.
+
+use crate::documents;
+use crate::signals::Signals;
+use anyhow::{Context, Result};
+use clusterwright_apiserver::companions::{Companions, Stages};
+use clusterwright_apiserver::{ApiServer, Builder};
+use clusterwright_runtime::telemetry::LogArgs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long the controllers may take to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Run a Kubernetes API server for development and tests
+///
+/// `clusterwright manager`, `clusterwright podlet`, kubectl and any other client work with the kubeconfig that it
+/// writes. With --data-dir every write is kept there before it is answered: a server that is killed loses nothing
+/// that it acknowledged, and the next one goes on with the same objects, certificates and tokens.
+///
+/// It is not for production: there is one of it, and what it keeps is handed to the system but not forced to the disk.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Keep everything in this folder, which is made where it is missing [default: in memory]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Listen on this address; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6443")]
+    listen: SocketAddr,
+    /// Write the administrator's kubeconfig to this file [default: kubeconfig in --data-dir]
+    #[arg(long, value_name = "FILE", required_unless_present = "data_dir")]
+    write_kubeconfig: Option<PathBuf>,
+    /// Who may do what
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = Authorization::Rbac)]
+    authorization_mode: Authorization,
+    /// Take requests without credentials for system:anonymous instead of refusing them
+    #[arg(long)]
+    anonymous_auth: bool,
+    /// What to run of a cluster's controllers and kubelets beside the server
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = Beside::Controllers)]
+    beside: Beside,
+    #[command(flatten)]
+    logs: LogArgs,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Authorization {
+    /// What roles and bindings allow
+    #[value(name = "RBAC")]
+    Rbac,
+    /// Whoever is authenticated may do everything
+    #[value(name = "AlwaysAllow")]
+    AlwaysAllow,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// The parts of kube-controller-manager that workloads need; pods wait for kubelets
+    Controllers,
+    /// Those, and kubelets and load balancers that are simulated: pods become ready, but nothing runs in them
+    Simulated,
+    /// Nothing: a kube-controller-manager works with it
+    Nothing,
+}
+
+impl Beside {
+    fn companions(self, server: &ApiServer) -> Option<Companions> {
+        let stages = match self {
+            Self::Controllers => Stages::controllers_only(),
+            Self::Simulated => Stages::default(),
+            Self::Nothing => return None,
+        };
+        Some(Companions::new(server.client(), server.clock()).stages(Some(stages)))
+    }
+}
+
+pub async fn run(args: Args) -> Result<ExitCode> {
+    args.logs.init().context("failed to start the logs")?;
+    let mut signals = Signals::listen()?;
+    let server = make(&args)?;
+    let serving = server.serve(args.listen).await.with_context(|| {
+        let address = args.listen;
+        format!(
+            "failed to listen on {address}: choose another address with --listen; port 0 is any that is free"
+        )
+    })?;
+    let kubeconfig = kubeconfig_path(&args)?;
+    write_kubeconfig(&kubeconfig, &serving.kubeconfig()?)?;
+    let stop = CancellationToken::new();
+    let companions = args.beside.companions(&server);
+    let companions = tokio::spawn(run_all(companions, stop.clone()));
+    println!("export KUBECONFIG={}", kubeconfig.display());
+    tracing::info!(address = %serving.address(), "serving");
+
+    signals.recv().await;
+    tracing::info!("shutting down");
+    tokio::spawn(async move {
+        signals.recv().await;
+        std::process::exit(130);
+    });
+    stop.cancel();
+    // What does not end within the grace is dropped with the process.
+    let _ = tokio::time::timeout(GRACE, companions).await;
+    serving.stop().await;
+    server.close();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_all(companions: Option<Companions>, stop: CancellationToken) {
+    if let Some(companions) = companions {
+        companions.run(stop).await;
+    }
+}
+
+fn make(args: &Args) -> Result<ApiServer> {
+    let mut builder: Builder = ApiServer::builder().anonymous(args.anonymous_auth);
+    if args.authorization_mode == Authorization::Rbac {
+        builder = builder.rbac();
+    }
+    if let Some(folder) = documents::folder() {
+        builder = builder.documents(folder);
+    }
+    match &args.data_dir {
+        Some(folder) => builder.open(folder).map_err(Into::into),
+        None => Ok(builder.build()),
+    }
+}
+
+/// Where the kubeconfig goes, as others can name it from anywhere.
+fn kubeconfig_path(args: &Args) -> Result<PathBuf> {
+    let path = match (&args.write_kubeconfig, &args.data_dir) {
+        (Some(file), _) => file.clone(),
+        (None, folder) => folder.clone().unwrap_or_default().join("kubeconfig"),
+    };
+    std::path::absolute(&path).with_context(|| format!("failed to find {}", path.display()))
+}
+
+/// Writes a file that only its user may read, in the place of one that may be there and be read by others.
+fn write_kubeconfig(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.persist(path).map_err(|error| error.error)
+    };
+    write()
+        .map(drop)
+        .with_context(|| format!("failed to write {}", path.display()))
+}
