@@ -10,6 +10,7 @@
 
 #![deny(missing_docs)]
 
+pub mod endpoints;
 pub mod environment;
 pub mod helper;
 pub mod image;

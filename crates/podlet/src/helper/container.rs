@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::setsid;
+use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::thread::{UnshareFlags, move_into_link_name_space};
 
 use super::wire::{ContainerOrder, Process, receive};
@@ -58,6 +58,9 @@ pub fn become_program(process: &Process, streams: Streams) -> Result<(), Failure
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
     identity::assume(process)?;
     let Streams([input, output, error]) = streams;
+    if process.terminal {
+        ioctl_tiocsctty(&input).doing(|| "take the terminal".to_owned())?;
+    }
     rustix::stdio::dup2_stdin(input).doing(|| "set standard input".to_owned())?;
     rustix::stdio::dup2_stdout(output).doing(|| "set standard output".to_owned())?;
     rustix::stdio::dup2_stderr(error).doing(|| "set standard error".to_owned())?;

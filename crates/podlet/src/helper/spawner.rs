@@ -135,7 +135,7 @@ impl Spawner {
         let done = match request.order {
             Order::Namespaces { hostname, address } => self.namespaces(&hostname, address)?,
             Order::Address { address, present } => self.address(address, present).map(|()| Vec::new()),
-            Order::Socket(kind) => open_socket(kind).map(|socket| vec![socket]),
+            Order::Socket(kind) => self.socket(kind, fds.next().as_ref())?,
             Order::Container => self.start(number, Role::Container, fds.next(), None)?,
             Order::Visitor => self.start(number, Role::Visitor, fds.next(), fds.next().as_ref())?,
         };
@@ -161,6 +161,22 @@ impl Spawner {
             Err(failure) => return Ok(Err(failure)),
         };
         Ok(self.connect(&inside, address, &fds[0]).map(|()| fds))
+    }
+
+    /// Opens a socket here, or in the network of a process.
+    fn socket(
+        &self,
+        kind: SocketKind,
+        host: Option<&OwnedFd>,
+    ) -> Result<Result<Vec<OwnedFd>, Failure>, Failure> {
+        let Some(host) = host else {
+            return Ok(open_socket(kind).map(|socket| vec![socket]));
+        };
+        let opened = move_into_thread_name_spaces(host.as_fd(), ThreadNameSpaceType::NETWORK)
+            .doing(|| "enter a container's network".to_owned())
+            .and_then(|()| open_socket(kind));
+        self.home.back()?;
+        Ok(opened.map(|socket| vec![socket]))
     }
 
     /// Gives the bridge another address, or takes one from it. That it is so already is no error.

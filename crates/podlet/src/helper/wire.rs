@@ -51,7 +51,7 @@ pub(crate) enum Order {
     Namespaces { hostname: String, address: Ipv4Addr },
     /// An address for the bridge, or one that it is to have no longer. Answered when that is so.
     Address { address: Ipv4Addr, present: bool },
-    /// A socket in the podlet's network. Answered with its descriptor.
+    /// A socket in the podlet's network, or in that of the process whose pidfd is the descriptor. Answered with its own.
     Socket(SocketKind),
     /// A container: the first descriptor is the socket by which it is told the rest. Answered with a pidfd.
     Container,
@@ -124,6 +124,8 @@ pub struct Process {
     pub capabilities: Vec<String>,
     /// Whether programs that it starts may gain privileges.
     pub no_new_privileges: bool,
+    /// Whether standard input is a terminal, to be the one that controls it.
+    pub terminal: bool,
 }
 
 /// A container's file system.

@@ -178,24 +178,23 @@ impl Isolation {
 
     /// Connects to a pod.
     pub async fn connect(&self, address: SocketAddr) -> Result<TcpStream, Error> {
-        let socket = self.socket(SocketKind::Stream).await?;
-        // A socket belongs to the network that it was made in, whoever uses it.
-        let socket = tokio::net::TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
-        socket
-            .connect(address)
-            .await
-            .map_err(|source| Error::Connect { address, source })
+        connect(self.socket(SocketKind::Stream, &[]).await?, address).await
+    }
+
+    /// Connects from within a pod: to what listens at its own loopback.
+    pub async fn connect_inside(&self, host: &Handle, address: SocketAddr) -> Result<TcpStream, Error> {
+        connect(self.socket(SocketKind::Stream, &[host.0.as_fd()]).await?, address).await
     }
 
     /// Listens in the pods' network, at one of the podlet's addresses.
     pub async fn listen(&self, address: SocketAddr) -> Result<TcpListener, Error> {
-        let socket = self.socket(SocketKind::Listener(address)).await?;
+        let socket = self.socket(SocketKind::Listener(address), &[]).await?;
         TcpListener::from_std(std::net::TcpListener::from(socket)).map_err(Error::Talk)
     }
 
     /// Receives datagrams in the pods' network, at one of the podlet's addresses.
     pub async fn bind(&self, address: SocketAddr) -> Result<UdpSocket, Error> {
-        let socket = self.socket(SocketKind::Datagram(address)).await?;
+        let socket = self.socket(SocketKind::Datagram(address), &[]).await?;
         UdpSocket::from_std(std::net::UdpSocket::from(socket)).map_err(Error::Talk)
     }
 
@@ -217,10 +216,19 @@ impl Isolation {
         self.channel.order(order, &[]).await.map(drop)
     }
 
-    async fn socket(&self, kind: SocketKind) -> Result<OwnedFd, Error> {
-        let fds = self.channel.order(Order::Socket(kind), &[]).await?;
+    async fn socket(&self, kind: SocketKind, host: &[BorrowedFd<'_>]) -> Result<OwnedFd, Error> {
+        let fds = self.channel.order(Order::Socket(kind), host).await?;
         fds.into_iter().next().ok_or(Error::Gone)
     }
+}
+
+/// Connects. A socket belongs to the network that it was made in, whoever uses it.
+async fn connect(socket: OwnedFd, address: SocketAddr) -> Result<TcpStream, Error> {
+    let socket = tokio::net::TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
+    socket
+        .connect(address)
+        .await
+        .map_err(|source| Error::Connect { address, source })
 }
 
 /// Tells a process what to become, and waits until it has.
