@@ -63,6 +63,8 @@ pub struct Stages {
     kubelet: bool,
     /// Whether workloads are seen to as well; if not, a controller manager does it.
     controllers: bool,
+    /// Where pods are bound to, if they don't run here and no scheduler does it.
+    node: Option<String>,
 }
 
 impl Default for Stages {
@@ -75,6 +77,7 @@ impl Default for Stages {
             balance: Delay::millis(50, 50),
             kubelet: true,
             controllers: true,
+            node: None,
         }
     }
 }
@@ -94,5 +97,12 @@ impl Stages {
             kubelet: false,
             ..Self::default()
         }
+    }
+
+    /// Binds every pod to this node, where neither a scheduler runs nor the simulated node is.
+    #[must_use]
+    pub fn bind_to(mut self, node: impl Into<String>) -> Self {
+        self.node = Some(node.into());
+        self
     }
 }

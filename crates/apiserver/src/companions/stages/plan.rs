@@ -24,7 +24,7 @@ pub(super) enum Action {
     /// Puts a pod on a node.
     Bind {
         at: Ref,
-        node: &'static str,
+        node: String,
     },
 }
 
@@ -86,6 +86,10 @@ impl Scene<'_> {
                 Kind::Service => super::services::plan(self, at, object),
                 _ => Plan::default(),
             });
+        } else if at.kind == Kind::Pod
+            && let Some(node) = &self.stages.node
+        {
+            plan = plan.and(super::pods::schedule(self, at, object, node));
         }
         if self.stages.controllers {
             plan = plan.and(self.plan_of_controllers(at, object));
@@ -98,7 +102,7 @@ impl Scene<'_> {
             let tracked = super::jobs::plan_pod(self, at, object);
             return tracked.and(super::budgets::plan_pod(self, at, object));
         }
-        if is_deleting(object) && !matches!(at.kind, Kind::Claim | Kind::Job) {
+        if is_deleting(object) && !matches!(at.kind, Kind::Claim | Kind::Job | Kind::Volume) {
             return Plan::default();
         }
         match at.kind {
@@ -106,6 +110,7 @@ impl Scene<'_> {
             Kind::Job => super::jobs::plan(self, at, object),
             Kind::Service => super::endpoint_slices::plan(self, at, object),
             Kind::Claim => super::services::plan_claim(self, at, object),
+            Kind::Volume => super::services::plan_volume(at, object),
             Kind::ReplicaSet => super::replica_sets::plan(self, at, object),
             Kind::Deployment => super::deployments::plan(self, at, object),
             Kind::StatefulSet => super::stateful_sets::plan(self, at, object),

@@ -35,15 +35,7 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, pod: &Value) -> Plan {
         };
     }
     if node.is_empty() {
-        let gated = pod.pointer("/spec/schedulingGates").and_then(Value::as_array);
-        if gated.is_some_and(|gates| !gates.is_empty()) {
-            return Plan::default();
-        }
-        let action = Action::Bind {
-            at: at.clone(),
-            node: NODE,
-        };
-        return staged("schedule", delays.schedule, action);
+        return schedule(scene, at, pod, NODE);
     }
     if node != NODE {
         return Plan::default();
@@ -60,6 +52,27 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, pod: &Value) -> Plan {
             Action::PatchStatus(at.clone(), finished(scene, pod)),
         ),
         _ => Plan::default(),
+    }
+}
+
+/// Binds a pod that has no node to this one.
+pub(super) fn schedule(scene: &Scene<'_>, at: &Ref, pod: &Value, node: &str) -> Plan {
+    let gated = pod.pointer("/spec/schedulingGates").and_then(Value::as_array);
+    let waits = gated.is_some_and(|gates| !gates.is_empty());
+    if waits || is_deleting(pod) || !text(pod, "/spec/nodeName").is_empty() {
+        return Plan::default();
+    }
+    let action = Action::Bind {
+        at: at.clone(),
+        node: node.to_owned(),
+    };
+    Plan {
+        staged: Some(Staged {
+            stage: "schedule",
+            delay: scene.stages.schedule,
+            action,
+        }),
+        ..Plan::default()
     }
 }
 

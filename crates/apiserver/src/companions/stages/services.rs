@@ -41,6 +41,28 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, service: &Value) -> Plan {
 /// The finalizer of claims that a pod may use.
 const PROTECTION: &str = "kubernetes.io/pvc-protection";
 
+/// The finalizer of volumes that a claim may have.
+const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
+
+/// Lets a volume go that is deleted when no claim has it.
+pub(super) fn plan_volume(at: &Ref, volume: &Value) -> Plan {
+    let mut plan = Plan::default();
+    let finalizers = volume.pointer("/metadata/finalizers").and_then(Value::as_array);
+    let left: Vec<&Value> = finalizers
+        .into_iter()
+        .flatten()
+        .filter(|name| **name != VOLUME_PROTECTION)
+        .collect();
+    let is_protected = finalizers.is_some_and(|all| all.len() != left.len());
+    if is_protected && is_deleting(volume) && text(volume, "/status/phase") != "Bound" {
+        plan.actions.push(Action::Patch(
+            at.clone(),
+            json!({"metadata": {"finalizers": left}}),
+        ));
+    }
+    plan
+}
+
 /// Whether a pod that is not done names the claim.
 fn is_in_use(scene: &Scene<'_>, at: &Ref) -> bool {
     let pods = scene.world.in_namespace(Kind::Pod, &at.namespace);

@@ -5,7 +5,7 @@ use crate::companions::Stages;
 use crate::companions::tests::{eventually, start};
 use crate::faults::{Fault, Rule};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
@@ -315,4 +315,52 @@ async fn refusals_and_lost_watches_delay_and_do_not_change_the_end() {
     api.patch("web", &PatchParams::default(), &patch).await.unwrap();
     let rolled = async || is_complete(&api).await && pods(&client).await.len() == 2;
     eventually("two new pods and no other", rolled).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_are_bound_to_a_node_that_others_run() {
+    let server = ApiServer::new();
+    let client = server.client();
+    let stages = Stages::controllers_only().bind_to("real");
+    let _running = start(&server, |companions| companions.stages(Some(stages)));
+    create::<Deployment>(&client, deployment(1)).await;
+    eventually("the pod is bound", async || {
+        let pods = pods(&client).await;
+        let node = pods.first().and_then(|pod| pod.spec.as_ref()?.node_name.clone());
+        node.as_deref() == Some("real")
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let status = pods(&client).await.remove(0).status.unwrap();
+    assert_eq!(status.phase.as_deref(), Some("Pending"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_volume_goes_when_no_claim_has_it() {
+    let server = ApiServer::new();
+    let client = server.client();
+    let _running = start(&server, |companions| {
+        companions.stages(Some(Stages::controllers_only()))
+    });
+    let volumes: Api<PersistentVolume> = Api::all(client);
+    let volume = json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "v"},
+        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}},
+    });
+    let volume = serde_json::from_value(volume).unwrap();
+    volumes.create(&PostParams::default(), &volume).await.unwrap();
+    let phase = async |phase: &str| {
+        let patch = Patch::Merge(json!({"status": {"phase": phase}}));
+        let params = PatchParams::default();
+        volumes.patch_status("v", &params, &patch).await.unwrap();
+    };
+    phase("Bound").await;
+    volumes.delete("v", &DeleteParams::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    volumes.get("v").await.unwrap();
+    phase("Released").await;
+    eventually("it is gone", async || {
+        volumes.get_opt("v").await.unwrap().is_none()
+    })
+    .await;
 }

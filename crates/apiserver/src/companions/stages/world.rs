@@ -18,10 +18,11 @@ pub(super) enum Kind {
     Node,
     EndpointSlice,
     Job,
+    Volume,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Pod,
         Self::Claim,
         Self::Service,
@@ -32,6 +33,7 @@ impl Kind {
         Self::Node,
         Self::EndpointSlice,
         Self::Job,
+        Self::Volume,
     ];
 
     /// Group, version, kind and plural.
@@ -47,6 +49,7 @@ impl Kind {
             Self::Node => ("", "v1", "Node", "nodes"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
             Self::Job => ("batch", "v1", "Job", "jobs"),
+            Self::Volume => ("", "v1", "PersistentVolume", "persistentvolumes"),
         }
     }
 
