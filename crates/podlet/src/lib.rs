@@ -16,6 +16,7 @@ pub mod helper;
 pub mod image;
 pub mod isolation;
 pub mod network;
+mod node;
 pub mod pod;
 pub mod probe;
 mod quantity;
@@ -23,3 +24,5 @@ pub mod registry;
 pub mod status;
 mod tree;
 pub mod volume;
+
+pub use node::{CLASS, Config, InstanceError, PROVISIONER, Podlet, PodletError};

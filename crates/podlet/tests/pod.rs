@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod common;
+#[path = "common/life.rs"]
+mod life;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
+<<<<<<< HEAD
 use clusterwright_clock::Clock;
 use clusterwright_podlet::image::Image;
 use clusterwright_podlet::isolation::{Entry, Isolation};
@@ -141,6 +141,12 @@ fn code(state: &State) -> i32 {
 fn running(state: &State) -> bool {
     matches!(state, State::Running { .. })
 }
+=======
+use clusterwright_podlet::isolation::Entry;
+use clusterwright_podlet::pod::{self, State, Unprepared};
+use common::{machines, shell_image};
+use life::{Run, code, ended, running};
+>>>>>>> 2eff481 (feat(podlet): a node that runs the pods bound to it, and their claims)
 
 #[tokio::test]
 async fn init_containers_run_in_order_and_then_containers_together() {
@@ -181,9 +187,7 @@ async fn init_containers_run_in_order_and_then_containers_together() {
             |list: &[pod::ContainerState]| list.iter().map(|one| code(&one.state)).collect::<Vec<_>>();
         assert_eq!(codes(&state.init), [0, 0]);
         assert_eq!(codes(&state.containers), [3, 0]);
-        let State::Terminated(ended) = &state.containers[0].state else {
-            panic!("{state:?}");
-        };
+        let ended = ended(&state);
         assert_eq!(ended.reason, "Error");
     }
 }
@@ -272,99 +276,6 @@ async fn a_container_that_succeeded_is_not_restarted_on_failure() {
 }
 
 #[tokio::test]
-async fn a_pod_is_asked_to_end_after_its_hook() {
-    for machine in machines!() {
-        let mut run = Run::of(
-            machine,
-            r#"
-            metadata: {name: web}
-            spec:
-              containers:
-              - name: main
-                command: [sh, -c, "trap 'cat /data/hook; echo last > /dev/termination-log; exit 0' TERM; touch /data/up; while :; do sleep 0.01; done"]
-                lifecycle: {preStop: {exec: {command: [sh, -c, "echo hooked > /data/hook"]}}}
-                volumeMounts: [{name: data, mountPath: /data}]
-            "#,
-        )
-        .await;
-        run.until(|state| running(&state.containers[0].state)).await;
-        common::until(|| run.data.join("up").exists()).await;
-        run.pod.stop(Duration::from_secs(30));
-        let state = run.ended().await;
-        assert_eq!(run.log("main"), "F hooked");
-        let State::Terminated(ended) = &state.containers[0].state else {
-            panic!("{state:?}");
-        };
-        // It does not start again, although its policy is Always.
-        assert_eq!(
-            (ended.code, ended.reason, ended.message.as_str()),
-            (0, "Completed", "last\n")
-        );
-    }
-}
-
-/// How the only container of a pod that is given seven seconds ends, and after how many.
-async fn seconds_to_end(machine: Machine, container: &str) -> (i32, Option<i32>, i64) {
-    let text = format!("{{metadata: {{name: web}}, spec: {{containers: [{container}]}}}}");
-    let mut run = Run::of(machine, &text).await;
-    run.until(|state| running(&state.containers[0].state)).await;
-    let before = run.clock.now();
-    run.pod.stop(Duration::from_secs(7));
-    match &run.ended().await.containers[0].state {
-        State::Terminated(ended) => (ended.code, ended.signal, (ended.finished - before).get_seconds()),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_ignores_the_request_is_killed_after_the_grace() {
-    for machine in machines!() {
-        let container = "{name: main, command: [sh, -c, 'trap : TERM; while :; do sleep 1000; done']}";
-        assert_eq!(seconds_to_end(machine, container).await, (137, Some(9), 7));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hook_that_takes_all_the_time_leaves_two_seconds() {
-    for machine in machines!() {
-        let container = "{name: main, command: [sleep, '1000'], lifecycle: {preStop: {exec: {command: [sleep, '1000']}}}}";
-        assert_eq!(seconds_to_end(machine, container).await, (137, Some(9), 9));
-    }
-}
-
-#[tokio::test]
-async fn a_shorter_grace_counts() {
-    for machine in machines!() {
-        let mut run = Run::of(
-            machine,
-            "{metadata: {name: web}, spec: {containers: [{name: main, command: [sleep, '1000']}]}}",
-        )
-        .await;
-        run.until(|state| running(&state.containers[0].state)).await;
-        run.pod.stop(Duration::from_secs(1_000_000));
-        run.pod.stop(Duration::ZERO);
-        assert_eq!(code(&run.ended().await.containers[0].state), 137);
-    }
-}
-
-#[tokio::test]
-async fn a_run_that_is_ended_is_followed_by_another() {
-    for machine in machines!() {
-        let mut run = Run::of(
-            machine,
-            "{metadata: {name: web}, spec: {containers: [{name: main, command: [sleep, '1000']}]}}",
-        )
-        .await;
-        run.until(|state| running(&state.containers[0].state)).await;
-        run.pod.end("main", 0, Duration::ZERO);
-        let state = run
-            .until(|state| state.containers[0].restarts == 1 && running(&state.containers[0].state))
-            .await;
-        assert_eq!(state.containers[0].last.as_ref().unwrap().code, 137);
-    }
-}
-
-#[tokio::test]
 async fn last_words_come_from_the_log_where_there_are_none() {
     for machine in machines!() {
         let mut run = Run::of(
@@ -379,9 +290,7 @@ async fn last_words_come_from_the_log_where_there_are_none() {
         )
         .await;
         let state = run.ended().await;
-        let State::Terminated(ended) = &state.containers[0].state else {
-            panic!("{state:?}");
-        };
+        let ended = ended(&state);
         assert_eq!(ended.message, "the reason\n");
     }
 }
@@ -417,37 +326,12 @@ async fn a_program_that_is_not_there_is_named() {
         )
         .await;
         let state = run.ended().await;
-        let State::Terminated(ended) = &state.containers[0].state else {
-            panic!("{state:?}");
-        };
+        let ended = ended(&state);
         assert_eq!((ended.code, ended.reason), (128, "StartError"));
         assert_eq!(
             ended.message,
             "failed to start no-such: No such file or directory (os error 2)"
         );
-    }
-}
-
-#[tokio::test]
-async fn nothing_runs_after_the_pod_or_the_isolation_is_dropped() {
-    for machine in machines!() {
-        let mut run = Run::of(
-            machine,
-            "{metadata: {name: web}, spec: {containers: [{name: main, command: [sleep, '1000']}]}}",
-        )
-        .await;
-        let state = run.until(|state| running(&state.containers[0].state)).await;
-        let handle = state.containers[0].handle.clone().unwrap();
-        let Run {
-            pod,
-            isolation,
-            folder,
-            ..
-        } = run;
-        drop(pod);
-        common::until(|| handle.has_ended()).await;
-        drop(isolation);
-        common::until(|| !folder.path().join("volatile").exists()).await;
     }
 }
 

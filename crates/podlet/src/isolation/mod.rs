@@ -56,6 +56,7 @@ impl Config {
 pub struct Isolation {
     channel: Channel,
     user_namespace: bool,
+    helper: u32,
 }
 
 /// The namespaces that a pod's containers share. They last as long as this or a process in them does.
@@ -99,6 +100,7 @@ impl Isolation {
         let mut command = helper::command(&config.helper, role, theirs);
         // Ctrl-C is for the podlet, which ends its pods in its own way.
         let mut entrance = command.process_group(0).spawn().map_err(Error::Start)?;
+        let helper = entrance.id();
         // It holds the helper's end of the socket, whose end is how we learn of the helper's.
         drop(command);
         // It ends when we end or drop the socket; on a thread, so that it is reaped even when no runtime is left.
@@ -120,7 +122,13 @@ impl Isolation {
         Ok(Self {
             channel: Channel::open(connection),
             user_namespace: config.user_namespace,
+            helper,
         })
+    }
+
+    /// The process with which all of them end.
+    pub fn helper(&self) -> u32 {
+        self.helper
     }
 
     /// Whether pods are in a user namespace, where there is a single user.

@@ -96,15 +96,16 @@ impl Pod {
         self.state.clone()
     }
 
-    /// Ends it. A shorter grace than one given before counts from now; a longer one changes nothing.
-    pub fn stop(&self, grace: Duration) {
+    /// Ends it, and returns whether that was news. A shorter grace than one given before counts from now; a longer one
+    /// changes nothing.
+    pub fn stop(&self, grace: Duration) -> bool {
         self.wishes.send_if_modified(|wishes| {
             let sooner = wishes.stop.is_none_or(|given| grace < given);
             if sooner {
                 wishes.stop = Some(grace);
             }
             sooner
-        });
+        })
     }
 
     /// Ends this run of a container, which then starts again if the policy says so.

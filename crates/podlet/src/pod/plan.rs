@@ -151,16 +151,21 @@ impl PodPlan {
     /// # Errors
     /// If it asks for what the podlet refuses.
     pub fn new(pod: &Pod) -> Result<Self, Refusal> {
+        pod.spec.as_ref().map_or(Ok(()), refused)?;
+        Ok(Self::of_names(pod))
+    }
+
+    /// The plan of a pod that may be refused, which has the names at least.
+    pub(crate) fn of_names(pod: &Pod) -> Self {
         let none = PodSpec::default();
         let spec = pod.spec.as_ref().unwrap_or(&none);
-        refused(spec)?;
         let names = |containers: &[Container]| {
             containers
                 .iter()
                 .map(|container| container.name.clone())
                 .collect()
         };
-        Ok(Self {
+        Self {
             hostname: hostname(pod),
             restart: RestartPolicy::of(spec),
             grace: spec.termination_grace_period_seconds.map_or(GRACE, |seconds| {
@@ -168,7 +173,7 @@ impl PodPlan {
             }),
             init: names(spec.init_containers.as_deref().unwrap_or_default()),
             containers: names(&spec.containers),
-        })
+        }
     }
 }
 

@@ -151,7 +151,8 @@ impl ContainerState {
 }
 
 impl State {
-    pub(super) fn waiting(reason: &str, message: &str) -> Self {
+    /// It waits for this reason.
+    pub fn waiting(reason: &str, message: &str) -> Self {
         Self::Waiting(Waiting {
             reason: reason.to_owned(),
             message: message.to_owned(),

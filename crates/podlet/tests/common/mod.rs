@@ -178,3 +178,14 @@ pub async fn until(mut holds: impl FnMut() -> bool) {
     }
     panic!("it does not come to hold");
 }
+
+/// As [`until`], for what has to be asked for.
+pub async fn until_async(mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..3000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("it does not come to hold");
+}

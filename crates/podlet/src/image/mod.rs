@@ -1,10 +1,14 @@
 //! What an image is here: files of this machine's at the image's paths.
 
+mod catalogue;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::isolation::Entry;
+
+pub use self::catalogue::{Catalogue, Missing};
 
 /// Where this machine keeps what programs that are not linked statically need.
 const LIBRARIES: [&str; 6] = ["/lib", "/lib32", "/lib64", "/libx32", "/usr/lib", "/usr/lib64"];
