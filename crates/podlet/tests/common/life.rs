@@ -90,7 +90,6 @@ impl Run {
         let Machine {
             isolation, folder, ..
         } = machine;
-        let isolation = Arc::new(isolation);
         let clock = Clock::system();
         let pod = pod::Pod::start(
             plan,
