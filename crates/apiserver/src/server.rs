@@ -21,7 +21,7 @@ use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,7 @@ pub(crate) struct Inner {
     pub(crate) access: Access,
     /// The folder of the published OpenAPI documents, for descriptions.
     pub(crate) documents: Option<PathBuf>,
-    pub(crate) kubelets: Option<KubeletClient>,
+    pub(crate) kubelets: OnceLock<KubeletClient>,
     /// Whose certificates the server and its clients have; a new one for each time that it is served where none.
     pub(crate) authority: Option<Arc<Authority>>,
 }
@@ -136,7 +136,8 @@ impl Builder {
     }
 
     /// How the server speaks to kubelets, for logs, commands in containers and forwarded ports of pods. Default: it
-    /// shows no certificate and takes any.
+    /// takes any certificate, and once it is served shows one of its authority: `kube-apiserver-kubelet-client` of
+    /// `system:masters`.
     #[must_use]
     pub fn kubelets(mut self, client: KubeletClient) -> Self {
         self.kubelets = Some(client);
@@ -197,7 +198,7 @@ impl Builder {
             authenticator: Authenticator::new(self.tokens, self.anonymous, self.key),
             access: Access::new(self.rbac),
             documents: self.documents,
-            kubelets: self.kubelets,
+            kubelets: self.kubelets.map(OnceLock::from).unwrap_or_default(),
             authority,
         });
         inner.registry.add(&inner.store, crate::builtin::resources());
@@ -354,7 +355,7 @@ where
                     headers: request.parts.headers.clone(),
                     upgrade,
                 };
-                answer = Some(kubelet::connect(inner.kubelets.as_ref(), &target, asked, stop.clone()).await);
+                answer = Some(kubelet::connect(inner.kubelets.get(), &target, asked, stop.clone()).await);
             }
             if let Some(fault) = struck.after {
                 answer = faults::answer(fault, &request);

@@ -3,6 +3,7 @@
 mod pki;
 
 use crate::auth::User;
+use crate::kubelet::{KubeletClient, KubeletClientError};
 use crate::server::{ApiServer, ApiService, Inner};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -25,6 +26,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Requests and watches of one connection at a time.
 const STREAMS: u32 = 1000;
 
+/// Who the server is for kubelets.
+const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
+
 /// Why the server could not be put on the network.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -45,6 +49,9 @@ pub enum ServeError {
     /// Clients' certificates could not be checked against the authority.
     #[error("failed to set up the verification of clients")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// There is no way to kubelets.
+    #[error("failed to set up the way to kubelets")]
+    Kubelets(#[from] KubeletClientError),
 }
 
 /// A server that listens. Dropping it stops it at once; [`Serving::stop`] lets calls in flight end.
@@ -71,6 +78,12 @@ impl ApiServer {
             Some(authority) => authority.clone(),
             None => Arc::new(Authority::new(self.inner.clock)?),
         };
+        if self.inner.kubelets.get().is_none() {
+            let shown = authority.client(&User::new(KUBELET_CLIENT, ["system:masters"]))?;
+            let client = KubeletClient::new(Some((&shown.certificate, &shown.key)), None)?;
+            // Another that is served at the same time may have been first.
+            let _ = self.inner.kubelets.set(client);
+        }
         let acceptor = TlsAcceptor::from(Arc::new(authority.server_config(address.ip())?));
         let stop = CancellationToken::new();
         let task = tokio::spawn(accept(self.inner.clone(), listener, acceptor, stop.clone()));
