@@ -3,248 +3,21 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod common;
+#[path = "common/kubelet.rs"]
+mod kubelet;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
+use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use clusterwright_apiserver::{ApiServer, KubeletClient};
-use clusterwright_clock::Clock;
-use clusterwright_podlet::endpoints::{Access, Endpoints, Identity, Served};
-use clusterwright_podlet::isolation::Streams;
-use clusterwright_podlet::pod::{ContainerState, Log, PodState, State, Stream, Terminated};
-use clusterwright_podlet::registry::{Entry, Registry};
-use clusterwright_testkit::{Authority, Pair, require, tools};
-use common::{Machine, machines, process};
+use clusterwright_testkit::{ControlPlane, require, tools};
+use common::machines;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use kubelet::{Kubectl, Kubelet, Running, blocking, text};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use tokio::net::unix::pipe::Receiver;
-use tokio::sync::watch;
-
-const NODE: &str = "node";
-
-/// A node's pods and their endpoints, without the node.
-struct Kubelet {
-    machine: Machine,
-    registry: Registry,
-    endpoints: Endpoints,
-    /// What the API server shows.
-    client: Pair,
-}
-
-impl Kubelet {
-    async fn start(machine: Machine) -> Self {
-        let authority = Authority::new().unwrap();
-        let registry = Registry::default();
-        let served = Served {
-            registry: registry.clone(),
-            isolation: machine.isolation.clone(),
-            clock: Clock::system(),
-        };
-        let identity = Identity::self_signed(NODE, &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).unwrap();
-        let access = Access::new(NODE.to_owned(), None);
-        let address = "127.0.0.1:0".parse().unwrap();
-        let certificate = authority.certificate();
-        let endpoints = Endpoints::start(address, identity, Some(&certificate), access, served);
-        Self {
-            endpoints: endpoints.await.unwrap(),
-            client: authority.client("kube-apiserver", &["system:masters"]).unwrap(),
-            machine,
-            registry,
-        }
-    }
-
-    /// Runs a script in a pod, as the run of its container after `restarts` restarts. It is the pod's only container.
-    async fn run(&self, name: &str, last: u8, restarts: u32, script: &str) {
-        let address = Ipv4Addr::new(10, 244, 0, last);
-        let pod = self.machine.isolation.namespaces(name, address).await.unwrap();
-        let (output, output_end) = std::io::pipe().unwrap();
-        let (error, error_end) = std::io::pipe().unwrap();
-        let streams = Streams {
-            output: output_end.into(),
-            error: error_end.into(),
-            ..Streams::null().unwrap()
-        };
-        let process = process(&["bash", "-c", script]);
-        let isolation = self.machine.isolation.clone();
-        let running = isolation.container(&pod, self.machine.root(), process.clone(), streams);
-        let mut running = running.await.unwrap();
-        let logs = self.machine.volatile().join("logs").join(name);
-        let log = Arc::new(Log::create(&logs.join("main"), restarts, Clock::system()).unwrap());
-        let now = Timestamp::now();
-        let ended = Terminated {
-            code: 0,
-            signal: None,
-            reason: "Completed",
-            message: String::new(),
-            started: now,
-            finished: now,
-        };
-        let container = ContainerState {
-            name: "main".to_owned(),
-            state: State::Running { started: now },
-            last: (restarts > 0).then(|| ended.clone()),
-            restarts,
-            started: true,
-            ready: true,
-            unhealthy: None,
-            handle: Some(running.handle()),
-            process: Some(Arc::new(process)),
-        };
-        let (publish, state) = watch::channel(PodState {
-            started: now,
-            init: Vec::new(),
-            containers: vec![container],
-            ended: false,
-        });
-        tokio::spawn(async move {
-            let output = log.copy(Stream::Output, Receiver::from_owned_fd(output.into()).unwrap());
-            let error = log.copy(Stream::Error, Receiver::from_owned_fd(error.into()).unwrap());
-            tokio::join!(output, error);
-            // Or all is gone, at the end of the test.
-            let _ = running.ended().await;
-            publish.send_modify(|state| {
-                state.containers[0].state = State::Terminated(ended);
-                state.containers[0].handle = None;
-            });
-            // Until nobody looks any more.
-            publish.closed().await;
-        });
-        self.registry.add(Entry {
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
-            uid: format!("uid-of-{name}"),
-            address,
-            logs,
-            state,
-        });
-    }
-}
-
-/// kubectl as an administrator.
-#[derive(Clone)]
-struct Kubectl {
-    program: PathBuf,
-    kubeconfig: PathBuf,
-}
-
-impl Kubectl {
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.env("KUBECONFIG", &self.kubeconfig).args(args);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    async fn run_with(&self, args: &[&str], input: &[u8]) -> Output {
-        let mut command = self.command(args);
-        let input = input.to_vec();
-        let run = move || {
-            let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-            let mut stdin = child.stdin.take().unwrap();
-            let writer = std::thread::spawn(move || stdin.write_all(&input));
-            let output = child.wait_with_output().unwrap();
-            // What it did not read it did not need.
-            let _ = writer.join().unwrap();
-            output
-        };
-        blocking(run).await
-    }
-
-    async fn run(&self, args: &[&str]) -> Output {
-        self.run_with(args, b"").await
-    }
-
-    /// What it says when all is well.
-    async fn says(&self, args: &[&str]) -> String {
-        let output = self.run(args).await;
-        let error = text(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {error}");
-        text(&output.stdout)
-    }
-
-    /// What it complains of.
-    async fn fails(&self, args: &[&str]) -> String {
-        let output = self.run(args).await;
-        assert!(!output.status.success(), "{args:?}: {}", text(&output.stdout));
-        text(&output.stderr)
-    }
-
-    /// The node, and pods on it.
-    async fn prepare(&self, port: u16, features: &str, pods: &[&str]) {
-        let node = format!(r#"{{"apiVersion":"v1","kind":"Node","metadata":{{"name":"{NODE}"}}}}"#);
-        let account =
-            r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}}"#.to_owned();
-        let mut objects = vec![node, account];
-        objects.extend(pods.iter().map(|pod| {
-            format!(
-                r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{pod}"}},"spec":{{"nodeName":"{NODE}",
-                "containers":[{{"name":"main","image":"none"}}]}}}}"#
-            )
-        }));
-        for object in objects {
-            let output = self.run_with(&["apply", "-f", "-"], object.as_bytes()).await;
-            assert!(output.status.success(), "{}", text(&output.stderr));
-        }
-        let status = format!(
-            r#"{{"status":{{"addresses":[{{"type":"InternalIP","address":"127.0.0.1"}}],"declaredFeatures":[{features}],
-            "daemonEndpoints":{{"kubeletEndpoint":{{"Port":{port}}}}}}}}}"#
-        );
-        self.says(&[
-            "patch",
-            "node",
-            NODE,
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            &status,
-        ])
-        .await;
-        for pod in pods {
-            // kubectl forwards ports of pods only that run.
-            let status = r#"{"status":{"phase":"Running"}}"#;
-            self.says(&[
-                "patch",
-                "pod",
-                pod,
-                "--subresource=status",
-                "--type=merge",
-                "-p",
-                status,
-            ])
-            .await;
-        }
-    }
-}
-
-/// Does what blocks, on a thread that nobody waits for if the test fails.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, result) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || done.send(work()).is_ok());
-    result.await.unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Everything that kubectl does with a kubelet.
 async fn everything(kubectl: &Kubectl, kubelet: &Kubelet) {
@@ -530,5 +303,42 @@ async fn through_the_server_in_this_process() {
             .prepare(kubelet.endpoints.address().port(), "", &PODS)
             .await;
         everything(&kubectl, &kubelet).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_the_real_server() {
+    let program = require!(tools::find("kubectl"));
+    require!(tools::find("kube-apiserver"));
+    for machine in machines!().into_iter().rev().take(1) {
+        let kubelet = Kubelet::start(machine).await;
+        start(&kubelet).await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path.display().to_string()
+        };
+        let certificate = file("client.crt", &kubelet.client.certificate);
+        let key = file("client.key", &kubelet.client.key);
+        let builder = ControlPlane::builder()
+            .api_server_flag(format!("--kubelet-client-certificate={certificate}"))
+            .api_server_flag(format!("--kubelet-client-key={key}"));
+        let control_plane = blocking(move || builder.start().unwrap()).await;
+        let kubeconfig = control_plane.kubeconfig();
+        let kubectl = Kubectl {
+            program: program.clone(),
+            kubeconfig,
+        };
+        let port = kubelet.endpoints.address().port();
+        // As it talks to kubelets that know no WebSocket: by SPDY.
+        kubectl.prepare(port, "", &PODS).await;
+        everything(&kubectl, &kubelet).await;
+        // And to those that say that they do.
+        kubectl
+            .prepare(port, r#""ExtendWebSocketsToKubelet""#, &PODS)
+            .await;
+        everything(&kubectl, &kubelet).await;
+        blocking(move || drop(control_plane)).await;
     }
 }

@@ -29,7 +29,11 @@ pub struct Response {
 }
 
 impl Client {
-    pub(crate) fn new(port: u16, ca: &str, token: &str) -> Result<Self, Error> {
+    /// Speaks to 127.0.0.1:`port`, whose certificate is of `ca` (PEM), with this bearer token.
+    ///
+    /// # Errors
+    /// When the authority can't be used.
+    pub fn new(port: u16, ca: &str, token: &str) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()).flatten() {
             roots.add(certificate)?;

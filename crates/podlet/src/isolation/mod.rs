@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 pub use rustix::process::Signal;
-use rustix::process::{geteuid, pidfd_send_signal};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, pidfd_send_signal, setrlimit};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 
@@ -91,6 +91,7 @@ impl Isolation {
     /// # Errors
     /// If this machine refuses them, with the reason.
     pub async fn start(config: &Config) -> Result<Self, Error> {
+        raise_limit();
         let (ours, theirs) = pair()?;
         let role = if config.user_namespace {
             Role::UserEntrance
@@ -227,6 +228,19 @@ impl Isolation {
     async fn socket(&self, kind: SocketKind, host: &[BorrowedFd<'_>]) -> Result<OwnedFd, Error> {
         let fds = self.channel.order(Order::Socket(kind), host).await?;
         fds.into_iter().next().ok_or(Error::Gone)
+    }
+}
+
+/// Lets this process and all that it starts have as many files open as they may: connections to Services take two
+/// each, and container runtimes give pods as many as there can be.
+fn raise_limit() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 
