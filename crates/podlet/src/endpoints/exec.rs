@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::streams::{PIECE, Sink, Source};
 use crate::isolation::{Ending, Error, Handle, Isolation, Process, Signal, Streams};
 
-/// How long what a command left in the background may still write.
+/// For how long what a command left in the background may say nothing before it is not listened to any more.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What a command talks to.
@@ -96,9 +97,12 @@ fn failed(code: i32) -> Value {
 }
 
 /// What copies between a command and the other side.
+#[derive(Default)]
 struct Tasks {
     input: Vec<JoinHandle<()>>,
     output: Vec<JoinHandle<()>>,
+    /// Whether the command has ended.
+    over: CancellationToken,
 }
 
 impl Drop for Tasks {
@@ -126,13 +130,11 @@ async fn end(
             return Ok(None);
         }
     };
-    let rest = async {
-        for task in &mut tasks.output {
-            // It ends by itself, or is stopped below.
-            let _ = task.await;
-        }
-    };
-    let _ = timeout(LAST_WORDS, rest).await;
+    tasks.over.cancel();
+    for task in &mut tasks.output {
+        // It ends by itself, and with the other side.
+        let _ = task.await;
+    }
     Ok(Some(ending))
 }
 
@@ -148,10 +150,7 @@ fn start(
         return terminal(isolation, process, input, output, sizes);
     }
     let mut streams = Streams::null()?;
-    let mut tasks = Tasks {
-        input: Vec::new(),
-        output: Vec::new(),
-    };
+    let mut tasks = Tasks::default();
     if let Some(mut input) = input {
         let (theirs, ours) = io::pipe()?;
         streams.input = theirs.into();
@@ -167,25 +166,35 @@ fn start(
     if let Some(output) = output {
         let (ours, theirs) = io::pipe()?;
         streams.output = theirs.into();
-        tasks.output.push(tokio::spawn(copy(
-            pipe::Receiver::from_owned_fd(ours.into())?,
-            output,
-        )));
+        let ours = pipe::Receiver::from_owned_fd(ours.into())?;
+        let copied = copy(ours, output, tasks.over.clone());
+        tasks.output.push(tokio::spawn(copied));
     }
     if let Some(error) = error {
         let (ours, theirs) = io::pipe()?;
         streams.error = theirs.into();
-        tasks.output.push(tokio::spawn(copy(
-            pipe::Receiver::from_owned_fd(ours.into())?,
-            error,
-        )));
+        let ours = pipe::Receiver::from_owned_fd(ours.into())?;
+        let copied = copy(ours, error, tasks.over.clone());
+        tasks.output.push(tokio::spawn(copied));
     }
     Ok((streams, tasks))
 }
 
-async fn copy(mut from: pipe::Receiver, to: Sink) {
+/// Tells what comes out of a pipe, however slowly it is heard, until its end; once the command is over, until there is
+/// nothing for a while.
+async fn copy(mut from: pipe::Receiver, to: Sink, over: CancellationToken) {
     let mut piece = vec![0; PIECE];
-    while let Ok(length @ 1..) = from.read(&mut piece).await {
+    loop {
+        let quiet = async {
+            over.cancelled().await;
+            sleep(LAST_WORDS).await;
+        };
+        let read = tokio::select! {
+            read = from.read(&mut piece) => read,
+            () = quiet => return,
+        };
+        // From a terminal reading fails when the last program has gone from it.
+        let Ok(length @ 1..) = read else { return };
         if to.send(Bytes::copy_from_slice(&piece[..length])).await.is_err() {
             return;
         }
@@ -216,10 +225,7 @@ fn terminal(
     rustix::io::ioctl_fionbio(&ours, true)?;
     let mut keyboard = pipe::Sender::from_owned_fd_unchecked(ours.try_clone()?)?;
     let screen = pipe::Receiver::from_owned_fd_unchecked(ours.try_clone()?)?;
-    let mut tasks = Tasks {
-        input: Vec::new(),
-        output: Vec::new(),
-    };
+    let mut tasks = Tasks::default();
     tasks.input.push(tokio::spawn(async move {
         while let Some(size) = sizes.recv().await {
             if let Ok(Size { width, height }) = serde_json::from_slice(&size) {
@@ -244,8 +250,9 @@ fn terminal(
         }));
     }
     if let Some(output) = output {
-        // When the last program has gone from it, reading fails.
-        tasks.output.push(tokio::spawn(copy(screen, output)));
+        tasks
+            .output
+            .push(tokio::spawn(copy(screen, output, tasks.over.clone())));
     }
     let streams = Streams {
         input: theirs.try_clone()?,
