@@ -21,6 +21,7 @@ pub mod pod;
 pub mod probe;
 mod quantity;
 pub mod registry;
+mod service_links;
 pub mod status;
 mod tree;
 pub mod volume;

@@ -130,6 +130,12 @@ impl Channel {
         let _ = self.gone.clone().wait_for(|gone| *gone).await;
     }
 
+    /// Lets the spawner go, whoever else holds this.
+    pub fn close(&self) {
+        // If it has gone by itself, all the better.
+        let _ = rustix::net::shutdown(&self.connection.0, rustix::net::Shutdown::Both);
+    }
+
     pub fn is_gone(&self) -> bool {
         *self.gone.borrow()
     }

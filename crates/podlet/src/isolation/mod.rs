@@ -142,6 +142,11 @@ impl Isolation {
         self.channel.gone().await;
     }
 
+    /// Ends them, whoever else holds this.
+    pub fn end(&self) {
+        self.channel.close();
+    }
+
     /// Whether they are.
     pub fn is_gone(&self) -> bool {
         self.channel.is_gone()

@@ -14,7 +14,7 @@ mod volumes;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +36,10 @@ use self::instance::Instance;
 pub use self::instance::InstanceError;
 use self::machine::Machine;
 use self::registration::Registration;
+use crate::endpoints::{self, Access, Endpoints, Identity, Served};
 use crate::image::Catalogue;
 use crate::isolation::{self, Isolation};
+use crate::network::{self, Network};
 use crate::registry::Registry;
 
 /// The name that the podlet's Events carry, and the owner of the fields that it writes.
@@ -63,8 +65,12 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// The node's address; 127.0.0.1 by default.
     pub address: IpAddr,
-    /// The port of the kubelet's endpoints at that address, where there are any.
-    pub port: Option<u16>,
+    /// The port of the kubelet's endpoints at that address; 0, the default, is one that is free.
+    pub port: u16,
+    /// The authority of certificates that those who ask there may show, as PEM; without it tokens count only.
+    pub client_authority: Option<String>,
+    /// Where the API server is, if it is in the machine's network and no pod: pods reach it as the Service `kubernetes`.
+    pub api_server: Option<SocketAddr>,
     /// The cluster's domain; `cluster.local` by default.
     pub domain: String,
     /// The podlet's own address in the pods' network, and how many bits of it name that; 10.244.0.1/16 by default.
@@ -94,7 +100,9 @@ impl Config {
             images,
             labels: BTreeMap::new(),
             address: Ipv4Addr::LOCALHOST.into(),
-            port: None,
+            port: 0,
+            client_authority: None,
+            api_server: None,
             domain: "cluster.local".to_owned(),
             gateway: (Ipv4Addr::new(10, 244, 0, 1), 16),
             grace: Duration::from_secs(5),
@@ -114,6 +122,9 @@ pub enum PodletError {
     /// This machine does not let pods be isolated.
     #[error(transparent)]
     Isolation(#[from] isolation::Error),
+    /// The kubelet's endpoints can't be served.
+    #[error(transparent)]
+    Endpoints(#[from] endpoints::StartError),
     /// Something ended other than it was told to.
     #[error("the podlet ended")]
     Manager(#[from] ManagerError),
@@ -125,6 +136,8 @@ pub struct Podlet {
     instance: Instance,
     isolation: Arc<Isolation>,
     registry: Registry,
+    network: Network,
+    endpoints: Endpoints,
 }
 
 impl Podlet {
@@ -148,13 +161,35 @@ impl Podlet {
         if let Some(user_namespace) = config.user_namespace {
             settings.user_namespace = user_namespace;
         }
-        let isolation = Isolation::start(&settings).await?;
+        let isolation = Arc::new(Isolation::start(&settings).await?);
         instance.remember(isolation.helper())?;
+        let network = network::Settings {
+            address: settings.address,
+            domain: config.domain.clone(),
+            api_server: config.api_server,
+        };
+        let network = Network::start(isolation.clone(), network).await?;
+        let registry = Registry::default();
+        let identity = Identity::self_signed(&config.node_name, &[config.address]);
+        let endpoints = Endpoints::start(
+            (config.address, config.port).into(),
+            identity.map_err(endpoints::StartError::from)?,
+            config.client_authority.as_deref(),
+            Access::new(config.node_name.clone(), Some(config.client.clone())),
+            Served {
+                registry: registry.clone(),
+                isolation: isolation.clone(),
+                clock: config.clock,
+            },
+        );
+        let endpoints = endpoints.await?;
         Ok(Self {
             config,
             instance,
-            isolation: Arc::new(isolation),
-            registry: Registry::default(),
+            isolation,
+            registry,
+            network,
+            endpoints,
         })
     }
 
@@ -198,17 +233,18 @@ impl Podlet {
         manager.add(Registration {
             machine: machine.clone(),
             labels: config.labels.clone(),
-            port: config.port,
+            port: self.endpoints.address().port(),
         })?;
         manager.add(Lives(machine.clone()))?;
         manager.add(pods::controller(machine.clone()).build(&environment))?;
         manager.add(claims::controller(machine).build(&environment))?;
+        manager.add(network::controller::controller(self.network).build(&environment))?;
         let ended = manager.run(shutdown).await;
         let Self {
             instance, isolation, ..
         } = self;
-        // With the last of it the helpers end, and remove what is volatile.
-        drop(isolation);
+        // The helpers remove what is volatile. Whoever still reads a log there has its end.
+        isolation.end();
         blocking("clean up", move || instance.clean()).await?;
         Ok(ended?)
     }

@@ -23,6 +23,8 @@ use super::machine::Machine;
 
 /// The version of the kubelet that the podlet is taken for.
 const KUBELET: &str = "v1.36.3+podlet";
+/// What tells the API server that the endpoints take `WebSockets`.
+const WEBSOCKETS: &str = "ExtendWebSocketsToKubelet";
 /// Where the nodes' leases are.
 const LEASES: &str = "kube-node-lease";
 /// How long a lease holds, and how often it is renewed: the kubelet's.
@@ -43,8 +45,8 @@ pub struct Registration {
     pub machine: Arc<Machine>,
     /// Labels besides those that every node has.
     pub labels: BTreeMap<String, String>,
-    /// The port of the kubelet's endpoints, where there are any.
-    pub port: Option<u16>,
+    /// The port of the kubelet's endpoints.
+    pub port: u16,
 }
 
 impl Runnable for Registration {
@@ -153,9 +155,12 @@ impl Registration {
             allocatable: Some(resources.clone()),
             capacity: Some(resources),
             conditions: Some(conditions(old, now)),
-            daemon_endpoints: self.port.map(|port| NodeDaemonEndpoints {
-                kubelet_endpoint: Some(DaemonEndpoint { port: port.into() }),
+            daemon_endpoints: Some(NodeDaemonEndpoints {
+                kubelet_endpoint: Some(DaemonEndpoint {
+                    port: self.port.into(),
+                }),
             }),
+            declared_features: Some(vec![WEBSOCKETS.to_owned()]),
             node_info: Some(info()),
             ..NodeStatus::default()
         }

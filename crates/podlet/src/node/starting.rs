@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clusterwright_runtime::client::List;
 use k8s_openapi::api::core::v1::{HostIP, Pod, PodIP, PodSpec};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ use super::volumes;
 use crate::environment::{Objects, environment};
 use crate::isolation::Namespaces;
 use crate::pod::{self, ContainerPlan, Facts, PodPlan, Prepare, Surroundings, Unprepared, VolumeAt};
+use crate::service_links;
 
 /// How soon what is missing is looked for again, if nothing tells of it.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -168,7 +170,9 @@ impl Prepare for Preparer {
             secrets: &found.secrets,
             capacity: &self.machine.capacity,
         };
-        let variables = environment(container, objects).map_err(|error| wrong(&error))?;
+        let services = self.machine.client.list(&List::all());
+        let mut variables = service_links::variables(&pod, &services.map_err(|error| wrong(&error))?);
+        variables.extend(environment(container, objects).map_err(|error| wrong(&error))?);
         let words = self.words.join(name);
         pod::container(&pod, container, &image, &variables, words, &self.facts).map_err(|error| wrong(&error))
     }
