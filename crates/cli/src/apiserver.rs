@@ -43,6 +43,9 @@ pub struct Args {
     /// What to run of a cluster's controllers and kubelets beside the server
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = Beside::Controllers)]
     beside: Beside,
+    /// Bind every pod to this node, where no scheduler does it: the one of `clusterwright podlet`
+    #[arg(long, value_name = "NODE")]
+    bind_to: Option<String>,
     #[command(flatten)]
     logs: LogArgs,
 }
@@ -68,9 +71,13 @@ enum Beside {
 }
 
 impl Beside {
-    fn companions(self, server: &ApiServer) -> Option<Companions> {
+    fn companions(self, server: &ApiServer, node: Option<&str>) -> Option<Companions> {
+        let controllers = Stages::controllers_only();
         let stages = match self {
-            Self::Controllers => Stages::controllers_only(),
+            Self::Controllers => match node {
+                Some(node) => controllers.bind_to(node),
+                None => controllers,
+            },
             Self::Simulated => Stages::default(),
             Self::Nothing => return None,
         };
@@ -91,7 +98,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     let kubeconfig = kubeconfig_path(&args)?;
     write_kubeconfig(&kubeconfig, &serving.kubeconfig()?)?;
     let stop = CancellationToken::new();
-    let companions = args.beside.companions(&server);
+    let companions = args.beside.companions(&server, args.bind_to.as_deref());
     let companions = tokio::spawn(run_all(companions, stop.clone()));
     println!("export KUBECONFIG={}", kubeconfig.display());
     tracing::info!(address = %serving.address(), "serving");

@@ -7,7 +7,10 @@ mod install;
 mod manager;
 mod manifests;
 mod operators;
+#[cfg(target_os = "linux")]
+mod podlet;
 mod signals;
+mod tools;
 mod up;
 
 use clap::{Parser, Subcommand};
@@ -32,18 +35,32 @@ enum Command {
     Manager(Box<manager::Args>),
     /// Run a Kubernetes API server for development and tests
     Apiserver(apiserver::Args),
+    /// Be a node of a cluster that runs its pods as processes of this machine
+    #[cfg(target_os = "linux")]
+    Podlet(Box<podlet::Args>),
     /// Install the custom resources, roles and the manager into a cluster
     Install(install::Args),
     /// Print what `install` applies, for kubectl, Helm or GitOps
     Manifests(manifests::Args),
 }
 
+fn main() -> ExitCode {
+    // Before any thread exists: as a helper of the podlet's, this is another program.
+    #[cfg(target_os = "linux")]
+    if let Some(code) = clusterwright_podlet::helper::main_if_called() {
+        return code;
+    }
+    run()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Up(args) => up::run(*args).await,
         Command::Manager(args) => manager::run(*args).await.map(|()| ExitCode::SUCCESS),
         Command::Apiserver(args) => apiserver::run(args).await,
+        #[cfg(target_os = "linux")]
+        Command::Podlet(args) => podlet::run(*args).await.map(|()| ExitCode::SUCCESS),
         Command::Install(args) => install::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Manifests(args) => manifests::run(&args).map(|()| ExitCode::SUCCESS),
     };

@@ -80,17 +80,8 @@ pub async fn run(args: Args) -> Result<()> {
     operators::add(&mut manager, &leader::identity(), &options)?;
 
     let shutdown = CancellationToken::new();
-    tokio::spawn(stop_on(Signals::listen()?, shutdown.clone()));
+    tokio::spawn(Signals::listen()?.stop(shutdown.clone()));
     manager.run(shutdown).await.context("the manager ended")
-}
-
-/// Cancels on the first signal; a second one ends the process at once.
-async fn stop_on(mut signals: Signals, shutdown: CancellationToken) {
-    signals.recv().await;
-    tracing::info!("shutting down");
-    shutdown.cancel();
-    signals.recv().await;
-    std::process::exit(130);
 }
 
 /// Says what is missing or forbidden before anything starts, rather than in the log of an informer.

@@ -1,6 +1,18 @@
 //! The signals that end a command: Ctrl-C (SIGINT), SIGTERM, and SIGHUP, which a closed terminal sends.
 
 use anyhow::{Context, Result};
+use tokio_util::sync::CancellationToken;
+
+impl Signals {
+    /// Cancels on the first one; a second one ends the process at once.
+    pub async fn stop(mut self, shutdown: CancellationToken) {
+        self.recv().await;
+        tracing::info!("shutting down");
+        shutdown.cancel();
+        self.recv().await;
+        std::process::exit(130);
+    }
+}
 
 /// From its making on, a signal no longer ends the process by itself.
 #[cfg(unix)]
