@@ -185,7 +185,8 @@ pub fn template(inputs: &Inputs, pod: PodSpecification<'_>) -> PodTemplateSpec {
         }),
         ports: Some(ports),
         resources: Some(resources(pod.container, pod.requests)),
-        startup_probe: Some(probe(pod.probes, pod.probes.startup, 10, 24, 10)),
+        // As long as kubeadm gives it (24 times 10 s), but asked every second: what waits for it need not wait longer.
+        startup_probe: Some(probe(pod.probes, pod.probes.startup, 0, 240, 1)),
         readiness_probe: Some(probe(pod.probes, pod.probes.readiness, 0, 3, 1)),
         liveness_probe: Some(probe(pod.probes, pod.probes.liveness, 10, 8, 10)),
         security_context: Some(SecurityContext {
