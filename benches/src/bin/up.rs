@@ -43,7 +43,7 @@ fn build() -> Result<PathBuf> {
 fn once(binary: &Path) -> Result<(Duration, f64)> {
     let start = Instant::now();
     let mut child = Command::new(binary)
-        .args(["up", "--once"])
+        .args(["up", "--once", "--pods", "simulated"])
         .stdout(Stdio::null())
         .spawn()
         .with_context(|| format!("failed to start {}", binary.display()))?;

@@ -14,7 +14,6 @@ pub fn folder() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use clusterwright_apiserver::ApiServer;
     use serde_json::{Value, json};
 

@@ -52,7 +52,7 @@ impl Kubectl<'_> {
 
 fn walk(program: &Path) {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = clusterwright(&["up"]);
+    let mut command = clusterwright(&["up", "--pods", "simulated"]);
     command.env("TMPDIR", folder.path());
     let mut up = Running::start(command);
     let kubeconfig = up.line("export KUBECONFIG=");
@@ -70,7 +70,7 @@ fn walk(program: &Path) {
     );
     kubectl.says(
         "get hcp,deployments,pods",
-        &["VERSION", "v1.33.0", "3/3", "example-etcd-0", "Running"],
+        &["VERSION", "v1.36.3", "3/3", "example-etcd-0", "Running"],
     );
     kubectl.says(
         "describe cluster example",

@@ -24,6 +24,8 @@ fn refused(texts: &[&str], more: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut args = vec![
         "up".to_owned(),
+        "--pods".to_owned(),
+        "simulated".to_owned(),
         "--once".to_owned(),
         "--timeout".to_owned(),
         "60s".to_owned(),
@@ -45,7 +47,7 @@ fn refused(texts: &[&str], more: &[&str]) -> String {
 #[test]
 fn the_example_becomes_ready_and_nothing_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let output = common::clusterwright(&["up", "--once", "--timeout", "60s"])
+    let output = common::clusterwright(&["up", "--pods", "simulated", "--once", "--timeout", "60s"])
         .env("TMPDIR", folder.path())
         .output()
         .unwrap();
@@ -77,7 +79,7 @@ fn a_signal_ends_it_at_any_time_and_nothing_is_left_behind() {
     let empty = || std::fs::read_dir(folder.path()).unwrap().count() == 0;
     for name in ["INT", "TERM", "HUP"] {
         // As soon as there is something to leave behind.
-        let mut up = start(&["up", "--once"]);
+        let mut up = start(&["up", "--pods", "simulated", "--once"]);
         up.line("export KUBECONFIG=");
         up.signal(name);
         let (status, said) = up.end();
@@ -85,7 +87,7 @@ fn a_signal_ends_it_at_any_time_and_nothing_is_left_behind() {
         assert!(empty(), "{name}");
     }
     // When all is ready, an end is what was asked for.
-    let mut up = start(&["up"]);
+    let mut up = start(&["up", "--pods", "simulated"]);
     up.line("All was ready");
     up.signal("INT");
     let (status, said) = up.end();
@@ -95,7 +97,7 @@ fn a_signal_ends_it_at_any_time_and_nothing_is_left_behind() {
 
 #[test]
 fn what_is_not_ready_in_time_is_reported_with_a_status_of_its_own() {
-    let output = clusterwright(&["up", "--once", "--timeout", "1ms"]);
+    let output = clusterwright(&["up", "--pods", "simulated", "--once", "--timeout", "1ms"]);
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{told}");
     assert!(told.starts_with("not ready after 1ms:\n"), "{told}");
@@ -175,7 +177,7 @@ fn an_old_cluster_is_shown_as_it_should_be() {
 fn a_taken_port_is_named_with_the_way_out() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let output = clusterwright(&["up", "--once", "--port", &port]);
+    let output = clusterwright(&["up", "--pods", "simulated", "--once", "--port", &port]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&port) && said.contains("--port"), "{said}");
@@ -210,7 +212,15 @@ fn a_definition_in_another_shape_is_not_overwritten_unless_forced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("crd.yaml");
     std::fs::write(&path, OTHER_SHAPE).unwrap();
-    let output = clusterwright(&["up", "--once", "--force", "-f", path.to_str().unwrap()]);
+    let output = clusterwright(&[
+        "up",
+        "--pods",
+        "simulated",
+        "--once",
+        "--force",
+        "-f",
+        path.to_str().unwrap(),
+    ]);
     assert_eq!(
         output.status.code(),
         Some(0),
@@ -222,7 +232,7 @@ fn a_definition_in_another_shape_is_not_overwritten_unless_forced() {
 #[test]
 fn standard_input_is_read() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_clusterwright"))
-        .args(["up", "--once", "-f", "-"])
+        .args(["up", "--pods", "simulated", "--once", "-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

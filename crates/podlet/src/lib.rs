@@ -26,4 +26,4 @@ pub mod status;
 mod tree;
 pub mod volume;
 
-pub use node::{CLASS, Config, InstanceError, PROVISIONER, Podlet, PodletError};
+pub use node::{CLASS, Config, InstanceError, PROVISIONER, Podlet, PodletError, remove};

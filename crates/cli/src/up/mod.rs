@@ -1,7 +1,10 @@
 //! `clusterwright up`: everything on this machine, until it is stopped.
 
+mod hosted;
 pub mod manifests;
 mod objects;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
+mod pods;
 mod prepare;
 mod readiness;
 mod screen;
@@ -10,7 +13,7 @@ mod tree;
 use crate::signals::Signals;
 use crate::{documents, operators};
 use anyhow::{Context, Result};
-use clusterwright_apiserver::companions::{Companions, Stages};
+use clusterwright_apiserver::companions::Companions;
 use clusterwright_apiserver::{ApiServer, Serving};
 use clusterwright_runtime::config::parse_duration;
 use clusterwright_runtime::manager::{Manager, Options};
@@ -18,6 +21,7 @@ use clusterwright_runtime::telemetry::LogArgs;
 use manifests::Manifest;
 use objects::Objects;
 use parking_lot::Mutex;
+use pods::{Mode, Pods};
 use screen::Screen;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -44,11 +48,16 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// How long everything may take to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Run everything on this machine: an API server, the controllers, simulated pods, and a live tree
+/// How the folders that hold kubeconfigs and pods' files are called.
+const PREFIX: &str = "clusterwright-";
+
+/// Run everything on this machine: an API server, the controllers, pods, and a live tree
 ///
-/// An API server in this process holds the objects, the controllers of `clusterwright manager` work on them, and
-/// pods, load balancers and volumes are simulated: they become ready, but nothing runs in them. Stock kubectl works
-/// with the kubeconfig that is printed. Everything is in memory and gone when the command ends.
+/// An API server in this process holds the objects, and the controllers of `clusterwright manager` work on them. Pods
+/// are processes of this machine where Linux lets them be kept apart and the real programs are there (`cargo xtask tools`
+/// brings them); else pods, load balancers and volumes are simulated: they become ready, but nothing runs in them. Stock
+/// kubectl works with the kubeconfigs that are printed, of this API server and of each hosted cluster that answers.
+/// Everything is gone when the command ends.
 ///
 /// Exit status: 0 when it was stopped, or with --once when all is ready; 1 for an error; 2 for wrong arguments;
 /// 3 when --timeout passed first; 130 when it was interrupted before all was ready.
@@ -66,6 +75,9 @@ pub struct Args {
     /// The port of the API server on 127.0.0.1; 0 is any that is free
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
+    /// What pods are
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Mode::Auto)]
+    pods: Mode,
     /// Take over custom resource definitions of ours that the manifests bring in another shape
     #[arg(long)]
     force: bool,
@@ -96,9 +108,17 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::from(INTERRUPTED));
     };
     let ended = match ready {
-        Ok((server, serving)) => {
-            let ended = work(&args, &server, &wanted, start, &interrupted).await;
-            serving.stop().await;
+        Ok(ready) => {
+            let ended = work(
+                &args,
+                &ready.server,
+                ready.pods,
+                &wanted,
+                (start, &home),
+                &interrupted,
+            )
+            .await;
+            ready.serving.stop().await;
             ended
         }
         Err(error) => Err(error),
@@ -117,22 +137,35 @@ async fn stop_on(mut signals: Signals, interrupted: CancellationToken, home: Arc
     std::process::exit(i32::from(INTERRUPTED));
 }
 
+/// What stands before the controllers start.
+struct Ready {
+    server: ApiServer,
+    serving: Serving,
+    pods: Pods,
+}
+
 /// The folder of the kubeconfig, which may have to go at any moment.
 #[derive(Default)]
 struct Home(Mutex<Option<TempDir>>);
 
 impl Home {
-    /// Makes it, with the kubeconfig in it.
-    fn make(&self, kubeconfig: &str) -> Result<PathBuf> {
+    /// Makes it.
+    fn make(&self) -> Result<PathBuf> {
         let mut home = self.0.lock();
-        let folder = tempfile::Builder::new()
-            .prefix("clusterwright-")
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PREFIX);
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = builder
             .tempdir()
             .context("failed to make a folder for the kubeconfig")?;
-        let path = folder.path().join("kubeconfig");
+        let path = folder.path().to_owned();
         *home = Some(folder);
-        write_private(&path, kubeconfig)?;
         Ok(path)
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.0.lock().as_ref().map(|folder| folder.path().to_owned())
     }
 
     fn remove(&self) -> Result<()> {
@@ -143,40 +176,52 @@ impl Home {
 }
 
 /// A server that has the custom resources and the manifests, and a kubeconfig for it, which is told of.
-async fn prepare(args: &Args, wanted: &[Manifest], home: &Home) -> Result<(ApiServer, Serving)> {
+async fn prepare(args: &Args, wanted: &[Manifest], home: &Home) -> Result<Ready> {
     prepare::rehearse(wanted, args.force).await?;
-    let server = match documents::folder() {
-        Some(folder) => ApiServer::builder().documents(folder).build(),
-        None => ApiServer::new(),
-    };
+    pods::sweep(&std::env::temp_dir())?;
+    let mut builder = ApiServer::builder();
+    if let Some(folder) = documents::folder() {
+        builder = builder.documents(folder);
+    }
+    if args.pods != Mode::Simulated {
+        // Pods have tokens then, and reach the server.
+        builder = builder.rbac().anonymous(false);
+    }
+    let server = builder.build();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let serving = server.serve(address).await.with_context(|| {
         format!("failed to listen on {address}: choose another --port, or leave it out for one that is free")
     })?;
-    let kubeconfig = home.make(&serving.kubeconfig()?)?;
+    let folder = home.make()?;
+    let kubeconfig = folder.join("kubeconfig");
+    write_private(&kubeconfig, &serving.kubeconfig()?)?;
+    let pods = Pods::start(args.pods, (&server, &serving), wanted, &folder).await?;
     prepare::prepare(server.client(), wanted, args.force).await?;
     println!("export KUBECONFIG={}", kubeconfig.display());
     println!(
         "# in another terminal: kubectl get hcp,pods -w   kubectl describe cluster   kubectl get secrets"
     );
-    println!("# pods, volumes and load balancers are simulated: they become ready, but nothing runs in them");
-    Ok((server, serving))
+    println!("{}", pods.described());
+    Ok(Ready {
+        server,
+        serving,
+        pods,
+    })
 }
 
 /// Runs the controllers and shows the tree until it is time to end.
 async fn work(
     args: &Args,
     server: &ApiServer,
+    pods: Pods,
     wanted: &[Manifest],
-    start: Instant,
+    (start, home): (Instant, &Home),
     interrupted: &CancellationToken,
 ) -> Result<ExitCode> {
     let shutdown = CancellationToken::new();
-    let companions = Companions::new(server.client(), server.clock())
-        .garbage_collection(true)
-        .namespaces(true)
-        .stages(Some(Stages::default()));
+    let companions = Companions::new(server.client(), server.clock()).stages(Some(pods.stages()));
     let companions = tokio::spawn(companions.run(shutdown.clone()));
+    let mut pods = tokio::spawn(pods.run(shutdown.clone()));
     let mut manager = Manager::new(
         server.client(),
         Options {
@@ -196,14 +241,30 @@ async fn work(
     let mut running = tokio::spawn(manager.run(shutdown.clone()));
 
     let ended = tokio::select! {
-        ended = watch(server, wanted, args, start, interrupted) => ended,
+        ended = watch(server, wanted, args, (start, home), interrupted) => ended,
         ended = &mut running => Err(match ended {
             Ok(Ok(())) => anyhow::anyhow!("the controllers ended by themselves"),
             Ok(Err(error)) => anyhow::Error::from(error).context("the controllers ended"),
             Err(error) => anyhow::Error::from(error).context("the controllers crashed"),
         }),
+        ended = &mut pods => Err(match ended {
+            Ok(Ok(())) => anyhow::anyhow!("the pods ended by themselves"),
+            Ok(Err(error)) => error,
+            Err(error) => anyhow::Error::from(error).context("what runs the pods crashed"),
+        }),
     };
     shutdown.cancel();
+    if !pods.is_finished() {
+        // It keeps to a time of its own.
+        match pods.await {
+            Ok(Err(error)) => tracing::warn!(
+                error = crate::describe(&error),
+                "the pods did not end as they should"
+            ),
+            Err(error) => tracing::warn!(%error, "what runs the pods crashed"),
+            Ok(Ok(())) => {}
+        }
+    }
     if !running.is_finished() {
         // Both end by themselves now; what does not within the grace is dropped with the process.
         let _ = tokio::time::timeout(GRACE, running).await;
@@ -217,7 +278,7 @@ async fn watch(
     server: &ApiServer,
     wanted: &[Manifest],
     args: &Args,
-    start: Instant,
+    (start, home): (Instant, &Home),
     interrupted: &CancellationToken,
 ) -> Result<ExitCode> {
     let objects = Objects::new(server.client(), wanted).await?;
@@ -226,6 +287,7 @@ async fn watch(
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ready_after = None;
+    let mut footer = Vec::new();
     loop {
         if interrupted.run_until_cancelled(ticks.tick()).await.is_none() {
             let early = args.once && ready_after.is_none();
@@ -238,13 +300,15 @@ async fn watch(
         let rows = tree::rows(&roots, &objects.list().await?, server.clock().now());
         let ready = rows.iter().all(|row| row.state.is_done());
         if ready && ready_after.is_none() {
-            ready_after = Some(start.elapsed());
+            let time = start.elapsed();
+            ready_after = Some(time);
+            footer = hosted_clusters(server, home).await?;
+            footer.push(if args.once {
+                format!("All is ready after {:.1} s.", time.as_secs_f64())
+            } else {
+                format!("All was ready after {:.1} s. Ctrl-C ends it.", time.as_secs_f64())
+            });
         }
-        let footer = match ready_after {
-            Some(time) if args.once => format!("All is ready after {:.1} s.", time.as_secs_f64()),
-            Some(time) => format!("All was ready after {:.1} s. Ctrl-C ends it.", time.as_secs_f64()),
-            None => String::new(),
-        };
         screen.show(&rows, &footer).context("failed to print")?;
         if args.once && ready_after.is_some() {
             return Ok(ExitCode::SUCCESS);
@@ -254,6 +318,22 @@ async fn watch(
             return Ok(ExitCode::from(NOT_READY));
         }
     }
+}
+
+/// How the hosted clusters are reached that answer.
+async fn hosted_clusters(server: &ApiServer, home: &Home) -> Result<Vec<String>> {
+    let Some(folder) = home.path() else {
+        return Ok(Vec::new());
+    };
+    let clusters = hosted::kubeconfigs(&server.client(), &folder).await?;
+    let line = |cluster: &hosted::Hosted| {
+        format!(
+            "export KUBECONFIG={}  # cluster {}",
+            cluster.kubeconfig.display(),
+            cluster.name
+        )
+    };
+    Ok(clusters.iter().map(line).collect())
 }
 
 /// What is not ready, and why.

@@ -56,6 +56,11 @@ pub fn state(object: &Value) -> State {
     if kind == "Pod" && object["status"]["phase"] == "Succeeded" {
         return State::Ready;
     }
+    if kind == "Pod"
+        && let Some(why) = held_up(&object["status"])
+    {
+        return State::Waiting(why);
+    }
     let found: Vec<&Value> = ["Ready", "Available"]
         .iter()
         .filter_map(|name| condition(object, name))
@@ -73,6 +78,20 @@ pub fn state(object: &Value) -> State {
     } else {
         State::Ready
     }
+}
+
+/// What keeps a container of a pod from running, where its kubelet has something to say of it.
+fn held_up(status: &Value) -> Option<String> {
+    let containers = ["initContainerStatuses", "containerStatuses"];
+    let containers = containers
+        .iter()
+        .flat_map(|list| status[list].as_array().into_iter().flatten());
+    let mut waiting = containers.map(|container| &container["state"]["waiting"]);
+    waiting.find_map(|waiting| {
+        let message = waiting["message"].as_str()?.lines().next()?;
+        let reason = waiting["reason"].as_str().unwrap_or_default();
+        Some(format!("{reason}: {message}"))
+    })
 }
 
 fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
@@ -148,6 +167,15 @@ mod tests {
             |group: &str| json!({"apiVersion": format!("{group}/v1"), "kind": "Cluster", "status": {}});
         assert!(!state(&cluster("cluster.x-k8s.io")).is_done());
         assert_eq!(state(&cluster("postgresql.cnpg.io")), State::There);
+    }
+
+    #[test]
+    fn what_holds_a_container_up_is_told() {
+        let pod = json!({"kind": "Pod", "status": {"containerStatuses": [
+            {"state": {"waiting": {"reason": "ContainerCreating"}}},
+            {"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image\nat all"}}}],
+            "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"}]}});
+        assert_eq!(state(&pod), State::Waiting("ErrImagePull: no such image".into()));
     }
 
     #[test]

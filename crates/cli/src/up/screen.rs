@@ -13,7 +13,7 @@ pub enum Screen {
     /// A terminal, on which the last picture had so many lines.
     Terminal { drawn: usize, colour: bool },
     /// A file or pipe; what was last said, of each object and below them.
-    Lines { said: Said, footer: String },
+    Lines { said: Said, footer: Vec<String> },
 }
 
 impl Screen {
@@ -27,21 +27,21 @@ impl Screen {
         } else {
             Self::Lines {
                 said: Said::new(),
-                footer: String::new(),
+                footer: Vec::new(),
             }
         }
     }
 
-    /// Shows the rows as they are now, and a line below them.
-    pub fn show(&mut self, rows: &[Row], footer: &str) -> io::Result<()> {
+    /// Shows the rows as they are now, and lines below them.
+    pub fn show(&mut self, rows: &[Row], footer: &[String]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self {
             Self::Terminal { drawn, colour } => {
                 let (width, height) = terminal_size::terminal_size().map_or((80, 24), |(width, height)| {
                     (usize::from(width.0), usize::from(height.0))
                 });
-                let mut picture = picture(rows, width, height.saturating_sub(3), *colour);
-                picture.push(footer.to_owned());
+                let mut picture = picture(rows, width, height.saturating_sub(footer.len() + 2), *colour);
+                picture.extend_from_slice(footer);
                 if *drawn > 0 {
                     // Back to the first line of the last picture, and everything below it away.
                     write!(out, "\x1b[{drawn}A\x1b[J")?;
@@ -55,10 +55,10 @@ impl Screen {
                 for line in changes(rows, said) {
                     writeln!(out, "{line}")?;
                 }
-                if !footer.is_empty() && below != footer {
-                    footer.clone_into(below);
-                    writeln!(out, "{footer}")?;
+                for line in footer.iter().filter(|line| !below.contains(line)) {
+                    writeln!(out, "{line}")?;
                 }
+                footer.clone_into(below);
             }
         }
         out.flush()

@@ -141,6 +141,20 @@ impl Instance {
     }
 }
 
+/// Removes the folder of a podlet that has ended or was killed, claims too; false where one is at work in it.
+///
+/// # Errors
+/// If something can't be removed.
+pub fn remove(folder: &Path) -> Result<bool, InstanceError> {
+    let instance = match Instance::take(folder) {
+        Err(InstanceError::Taken { .. }) => return Ok(false),
+        taken => taken?,
+    };
+    let folder = instance.folder.clone();
+    tree::remove(&folder).map_err(InstanceError::io(format!("remove {}", folder.display())))?;
+    Ok(true)
+}
+
 /// When a process started, in a form that no other process of this machine's ever shares with its number.
 fn start_of(process: u32) -> Option<String> {
     let line = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
@@ -190,8 +204,11 @@ mod tests {
             second.to_string().starts_with("another podlet runs in "),
             "{second}"
         );
+        assert!(!remove(folder.path()).unwrap());
         drop(first);
         Instance::take(folder.path()).unwrap();
+        assert!(remove(folder.path()).unwrap());
+        assert!(!folder.path().exists());
     }
 
     #[test]

@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 use self::addresses::Addresses;
 pub use self::claims::{CLASS, PROVISIONER};
 use self::instance::Instance;
-pub use self::instance::InstanceError;
+pub use self::instance::{InstanceError, remove};
 use self::machine::Machine;
 use self::registration::Registration;
 use crate::endpoints::{self, Access, Endpoints, Identity, Served};

@@ -16,7 +16,7 @@ pub use args::{Args, Flags};
 pub use controller_manager::controller_manager;
 pub use kubeconfig::{admin_kubeconfig, component_kubeconfig};
 pub use pod::{
-    PKI_DIR, PodSpecification, Probes, Source, annotations, disruption_budget, selector, template,
+    PKI_DIR, PodSpecification, Probes, Source, annotations, disruption_budget, images, selector, template,
 };
 pub use scheduler::scheduler;
 

@@ -239,6 +239,18 @@ pub fn template(inputs: &Inputs, pod: PodSpecification<'_>) -> PodTemplateSpec {
     }
 }
 
+/// The images of a control plane of a version, where its spec names no others.
+pub fn images(version: &Version) -> [String; 4] {
+    let image = |component, tag: &str| image(component, &ContainerSpec::default(), tag);
+    let tag = version.image_tag();
+    [
+        image(Component::Etcd, version.etcd().tag),
+        image(Component::ApiServer, &tag),
+        image(Component::ControllerManager, &tag),
+        image(Component::Scheduler, &tag),
+    ]
+}
+
 fn image(component: Component, container: &ContainerSpec, tag: &str) -> String {
     let given = container.image.clone().unwrap_or_default();
     let registry = given.registry.unwrap_or_else(|| DEFAULT_REGISTRY.to_owned());

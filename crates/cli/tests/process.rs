@@ -1,0 +1,177 @@
+//! `up` with pods that are processes: a hosted cluster that answers.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clusterwright_testkit::{require, tools};
+use common::{PATIENCE, Running, clusterwright};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// The programs of the example's control plane.
+const COMPONENTS: [&str; 4] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
+
+/// A control plane of one API server.
+const SMALL: &str = "
+apiVersion: cluster.x-k8s.io/v1beta2
+kind: Cluster
+metadata: {name: small}
+spec:
+  controlPlaneRef: {apiGroup: controlplane.cluster.x-k8s.io, kind: HostedControlPlane, name: small}
+---
+apiVersion: controlplane.cluster.x-k8s.io/v1alpha1
+kind: HostedControlPlane
+metadata: {name: small}
+spec: {version: v1.36.3, replicas: 1}
+";
+
+fn up(temporary: &Path, more: &[&str]) -> Running {
+    let manifest = temporary.with_extension("yaml");
+    std::fs::write(&manifest, SMALL).unwrap();
+    let manifest = manifest.to_str().unwrap().to_owned();
+    let mut command = clusterwright(&[&["up", "--pods", "process", "-f", &manifest], more].concat());
+    command.env("TMPDIR", temporary);
+    Running::start(command)
+}
+
+fn kubectl(kubeconfig: &str, args: &[&str]) -> String {
+    let program = tools::find("kubectl").unwrap();
+    let output = Command::new(program)
+        .args(["--kubeconfig", kubeconfig, "--cache-dir", "/dev/null"])
+        .args(args)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn entries(folder: &Path) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn kubectl_is_answered_by_both_clusters_and_nothing_is_left_behind() {
+    for name in COMPONENTS.iter().chain(&["kubectl"]) {
+        require!(tools::find(name));
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("tmp");
+    std::fs::create_dir(&folder).unwrap();
+    let mut running = up(&folder, &[]);
+    let management = running.line("export KUBECONFIG=");
+    let hosted = running.line("export KUBECONFIG=");
+    let (hosted, comment) = hosted.split_once("  # ").unwrap();
+    assert_eq!(comment, "cluster small");
+    running.line("All was ready");
+
+    let namespaces = kubectl(hosted, &["get", "ns", "-o", "name"]);
+    assert!(namespaces.contains("namespace/kube-system"), "{namespaces}");
+    assert!(kubectl(&management, &["get", "ns"]).contains("default"));
+    let pods = kubectl(&management, &["get", "pods", "-o", "wide"]);
+    assert!(
+        pods.contains("small-etcd-0") && pods.contains("this-machine"),
+        "{pods}"
+    );
+    // What the programs say is read as on a cluster, and they are entered.
+    let log = kubectl(&management, &["logs", "small-etcd-0"]);
+    assert!(log.contains("ready to serve client requests"), "{log}");
+    let version = kubectl(&management, &["exec", "small-etcd-0", "--", "etcd", "--version"]);
+    assert!(version.contains("etcd Version: 3.6.8"), "{version}");
+    // Its controllers work: a namespace gets its service account, and goes again.
+    kubectl(hosted, &["create", "namespace", "there"]);
+    let start = Instant::now();
+    while !kubectl(hosted, &["get", "serviceaccounts", "-n", "there", "-o", "name"]).contains("default") {
+        assert!(start.elapsed() < PATIENCE, "no service account");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    kubectl(hosted, &["delete", "namespace", "there", "--timeout=60s"]);
+
+    assert_eq!(anonymous(&management), 401);
+
+    running.signal("INT");
+    let (status, said) = running.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert_eq!(entries(&folder), 0);
+}
+
+/// How the server answers who shows nothing.
+fn anonymous(kubeconfig: &str) -> u16 {
+    let mut kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    for user in kubeconfig
+        .auth_infos
+        .iter_mut()
+        .filter_map(|user| user.auth_info.as_mut())
+    {
+        user.client_certificate_data = None;
+        user.client_key_data = None;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        let client = Client::try_from(config.unwrap()).unwrap();
+        match client.apiserver_version().await {
+            Err(kube::Error::Api(status)) => status.code,
+            other => panic!("{other:?}"),
+        }
+    })
+}
+
+#[test]
+fn what_a_killed_one_left_is_removed_by_the_next() {
+    for name in COMPONENTS {
+        require!(tools::find(name));
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("tmp");
+    std::fs::create_dir(&folder).unwrap();
+    let mut killed = up(&folder, &[]);
+    killed.line("export KUBECONFIG=");
+    killed.signal("KILL");
+    drop(killed.end());
+    assert_eq!(entries(&folder), 1);
+    // While another one runs, its own folder stays.
+    let mut next = up(&folder, &[]);
+    next.line("export KUBECONFIG=");
+    assert_eq!(entries(&folder), 1);
+    let mut third = up(&folder, &[]);
+    third.line("export KUBECONFIG=");
+    assert_eq!(entries(&folder), 2);
+    for running in [next, third] {
+        running.signal("TERM");
+        running.end();
+    }
+    assert_eq!(entries(&folder), 0);
+}
+
+#[test]
+fn auto_simulates_where_programs_are_missing_and_says_how_they_come() {
+    let tools = tempfile::tempdir().unwrap();
+    let mut command = clusterwright(&["up", "--once"]);
+    command.env("CLUSTERWRIGHT_TOOLS", tools.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("simulated") && said.contains("cargo xtask tools etcd kube-apiserver"),
+        "{said}"
+    );
+
+    let mut command = clusterwright(&["up", "--once", "--pods", "process", "--timeout", "5s"]);
+    command.env("CLUSTERWRIGHT_TOOLS", tools.path());
+    let output = command.output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert!(told.contains("cargo xtask tools etcd"), "{told}");
+}
