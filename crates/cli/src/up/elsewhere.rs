@@ -4,7 +4,8 @@ use super::manifests::Manifest;
 use anyhow::{Result, bail};
 use clusterwright_apiserver::companions::Stages;
 use clusterwright_apiserver::{ApiServer, Serving};
-use std::path::Path;
+use kube::Client;
+use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,10 @@ impl Pods {
         shutdown.cancelled().await;
         Ok(())
     }
+}
+
+pub async fn reached(_: &Client, _: Option<PathBuf>) -> Result<Vec<String>> {
+    Ok(Vec::new())
 }
 
 pub fn sweep(_: &Path) -> Result<()> {

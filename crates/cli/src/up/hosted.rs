@@ -3,15 +3,12 @@
 use anyhow::{Context, Result};
 use clusterwright_api::HostedControlPlane;
 use clusterwright_api::meta::CLUSTER_NAME_LABEL;
+use clusterwright_podlet::network::objects::host_ports;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::api::{Api, ListParams};
 use kube::config::Kubeconfig;
 use kube::{Client, ResourceExt};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// At which ports of 127.0.0.1 a Service's ports are reached, as the podlet says it: a JSON object.
-const HOST_PORTS: &str = "podlet.clusterwright.dev/host-ports";
 
 /// A hosted cluster that answers.
 pub struct Hosted {
@@ -74,6 +71,5 @@ fn host_port(service: &Service) -> Option<u16> {
         return None;
     }
     let port = spec.ports.as_ref()?.first()?.port;
-    let ports: BTreeMap<String, u16> = serde_json::from_str(service.annotations().get(HOST_PORTS)?).ok()?;
-    ports.get(&port.to_string()).copied()
+    host_ports(service).get(&u16::try_from(port).ok()?).copied()
 }

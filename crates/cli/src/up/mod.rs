@@ -1,5 +1,6 @@
 //! `clusterwright up`: everything on this machine, until it is stopped.
 
+#[cfg(target_os = "linux")]
 mod hosted;
 pub mod manifests;
 mod objects;
@@ -302,7 +303,7 @@ async fn watch(
         if ready && ready_after.is_none() {
             let time = start.elapsed();
             ready_after = Some(time);
-            footer = hosted_clusters(server, home).await?;
+            footer = pods::reached(&server.client(), home.path()).await?;
             footer.push(if args.once {
                 format!("All is ready after {:.1} s.", time.as_secs_f64())
             } else {
@@ -318,22 +319,6 @@ async fn watch(
             return Ok(ExitCode::from(NOT_READY));
         }
     }
-}
-
-/// How the hosted clusters are reached that answer.
-async fn hosted_clusters(server: &ApiServer, home: &Home) -> Result<Vec<String>> {
-    let Some(folder) = home.path() else {
-        return Ok(Vec::new());
-    };
-    let clusters = hosted::kubeconfigs(&server.client(), &folder).await?;
-    let line = |cluster: &hosted::Hosted| {
-        format!(
-            "export KUBECONFIG={}  # cluster {}",
-            cluster.kubeconfig.display(),
-            cluster.name
-        )
-    };
-    Ok(clusters.iter().map(line).collect())
 }
 
 /// What is not ready, and why.

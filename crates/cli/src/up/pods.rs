@@ -1,5 +1,6 @@
 //! What the pods of `up` are: processes of this machine, or simulated.
 
+use super::hosted::{self, Hosted};
 use super::manifests::Manifest;
 use crate::tools;
 use anyhow::{Context, Result};
@@ -10,6 +11,7 @@ use clusterwright_hosted::components::images;
 use clusterwright_hosted::version::Version;
 use clusterwright_podlet::image::Catalogue;
 use clusterwright_podlet::{Config, Podlet};
+use kube::Client;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -127,6 +129,25 @@ fn unavailable(wanted: &[Manifest], catalogue: &Catalogue) -> Option<String> {
         });
     }
     None
+}
+
+/// How the hosted clusters are reached that answer: kubeconfigs in the folder of this `up`.
+pub async fn reached(client: &Client, home: Option<PathBuf>) -> Result<Vec<String>> {
+    let Some(home) = home else {
+        return Ok(Vec::new());
+    };
+    let line = |cluster: &Hosted| {
+        format!(
+            "export KUBECONFIG={}  # cluster {}",
+            cluster.kubeconfig.display(),
+            cluster.name
+        )
+    };
+    Ok(hosted::kubeconfigs(client, &home)
+        .await?
+        .iter()
+        .map(line)
+        .collect())
 }
 
 /// Removes what an `up` left in `folder` that was killed.
