@@ -51,12 +51,9 @@ async fn until_ready(api: &Api<Pod>, restarts: i32) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-        panic!(
-            "the pod is not ready: {:#?}",
-            api.get("server").await.unwrap().status
-        );
-    }
+    let ready = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
+    let status = api.get("server").await.unwrap().status;
+    assert!(ready, "the pod is not ready: {status:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

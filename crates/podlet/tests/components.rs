@@ -50,7 +50,7 @@ const API_SERVER: &str = "
         - --service-account-issuer=https://kubernetes.default.svc
         - --service-account-key-file=/keys/sa.crt
         - --service-account-signing-key-file=/keys/sa.key
-        - --authorization-mode=AlwaysAllow
+        - --authorization-mode=RBAC
         volumeMounts: [{name: keys, mountPath: /keys}]
         readinessProbe: {httpGet: {path: /readyz, port: 6443, scheme: HTTPS}, periodSeconds: 1}
 ";
