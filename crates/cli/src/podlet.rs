@@ -41,6 +41,10 @@ pub struct Args {
     /// The folder of components [default: the one that `cargo xtask tools` fills]
     #[arg(long, value_name = "FOLDER")]
     tools_dir: Option<PathBuf>,
+    /// Let in who has a certificate of this authority (PEM) to ask for logs and commands, besides who has a token; what
+    /// they may do, the API server says [default: the kubeconfig's certificate authority]
+    #[arg(long, value_name = "FILE")]
+    client_ca_file: Option<PathBuf>,
     /// How long pods have to end when the podlet does
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     shutdown_grace: Duration,
@@ -53,6 +57,12 @@ pub async fn run(args: Args) -> Result<()> {
     let config = args.cluster.config().await?;
     let server = config.cluster_url.to_string();
     let api_server = socket_of(&config.cluster_url);
+    let client_authority = match &args.client_ca_file {
+        Some(path) => Some(
+            std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?,
+        ),
+        None => authority(&config),
+    };
     let client = Client::try_from(config).context("failed to use the cluster's configuration")?;
     connect::check(&client, &server).await?;
     let node_name = match args.node_name {
@@ -67,10 +77,11 @@ pub async fn run(args: Args) -> Result<()> {
         .tools_dir
         .or_else(tools::folder)
         .context("no folder of components: give --tools-dir FOLDER")?;
-    let images = Catalogue::new(tools).with(OWN_IMAGE, own_image()?);
+    let images = catalogue(tools)?;
     let mut config = Config::new(client, node_name, state_dir, images);
     config.grace = args.shutdown_grace;
     config.api_server = api_server;
+    config.client_authority = client_authority;
     let node = config.node_name.clone();
     tracing::info!(node, folder = %config.state_dir.display(), "starting the podlet");
     let signals = Signals::listen()?;
@@ -83,6 +94,18 @@ pub async fn run(args: Args) -> Result<()> {
         "# node {node} runs pods as processes of this machine, which keeps them apart, but is no sandbox"
     );
     Ok(podlet.run(shutdown).await?)
+}
+
+/// The authority that the kubeconfig trusts, as PEM: an API server's own certificates are of it too.
+fn authority(config: &kube::Config) -> Option<String> {
+    let certificates = config.root_cert.as_ref()?.iter();
+    let pem = certificates.map(|der| pem::Pem::new("CERTIFICATE", der.as_slice()));
+    Some(pem::encode_many(&pem.collect::<Vec<_>>()))
+}
+
+/// The images of components in a folder of them, and our own.
+pub fn catalogue(tools: PathBuf) -> Result<Catalogue> {
+    Ok(Catalogue::new(tools).with(OWN_IMAGE, own_image()?))
 }
 
 /// Where a server of this machine's is, which pods can't reach by themselves.

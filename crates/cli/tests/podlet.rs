@@ -12,7 +12,7 @@ use clusterwright_podlet::isolation::{self, Isolation};
 use clusterwright_testkit::skip;
 use common::{PATIENCE, Running, clusterwright};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, LogParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
@@ -101,6 +101,9 @@ async fn a_podlet_that_is_killed_takes_its_pods_along_and_the_next_one_starts_th
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     until_ready(&api, 0).await;
+    // The kubelet's endpoints know the API server by the kubeconfig's authority.
+    let log = api.logs("server", &LogParams::default()).await.unwrap();
+    assert!(log.contains("export KUBECONFIG=/tmp/kubeconfig"), "{log}");
 
     first.signal("KILL");
     while !first.has_ended() {

@@ -2,6 +2,7 @@
 
 use super::hosted::{self, Hosted};
 use super::manifests::Manifest;
+use crate::podlet::catalogue;
 use crate::tools;
 use anyhow::{Context, Result};
 use clusterwright_apiserver::builtin::KUBERNETES_VERSION;
@@ -51,7 +52,7 @@ impl Pods {
         let podlet = match mode {
             Mode::Simulated => return Ok(Self::Simulated(None)),
             Mode::Process => podlet(server, home).await,
-            Mode::Auto => match unavailable(wanted, &catalogue()) {
+            Mode::Auto => match unavailable(wanted, &images_here()?) {
                 Some(why) => Err(anyhow::anyhow!(why)),
                 None => podlet(server, home).await,
             },
@@ -96,12 +97,12 @@ impl Pods {
     }
 }
 
-fn catalogue() -> Catalogue {
-    Catalogue::new(tools::folder().unwrap_or_default())
+fn images_here() -> Result<Catalogue> {
+    catalogue(tools::folder().unwrap_or_default())
 }
 
 async fn podlet((server, serving): Server<'_>, home: &Path) -> Result<Podlet> {
-    let mut config = Config::new(server.client(), NODE, home.join(FOLDER), catalogue());
+    let mut config = Config::new(server.client(), NODE, home.join(FOLDER), images_here()?);
     config.grace = GRACE;
     config.clock = server.clock();
     config.client_authority = Some(serving.ca_pem());
