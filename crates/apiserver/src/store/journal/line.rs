@@ -2,8 +2,10 @@
 //!
 //! Text, so that a reader needs nothing but `less`:
 //!
-//!     2144df1c put 17 apps/deployments default/web {"apiVersion":"apps/v1",…}
-//!     f3dbd4fe del 18 /configmaps default/web
+//! ```text
+//! 2144df1c put 17 apps/deployments default/web {"apiVersion":"apps/v1",…}
+//! f3dbd4fe del 18 /configmaps default/web
+//! ```
 //!
 //! Neither groups, plurals nor keys have spaces in them, and JSON as it is stored has no line break.
 
