@@ -1,6 +1,7 @@
 //! Becomes a container's program: in the pod's namespaces, with a root of its own.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -9,6 +10,8 @@ use std::process::Command;
 
 use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::thread::{UnshareFlags, move_into_link_name_space};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::wire::{ContainerOrder, Process, receive};
 use super::{Doing, Failure, identity, mounts, unshare};
@@ -26,6 +29,21 @@ pub fn run(socket: &UnixStream) -> Result<(), Failure> {
     unshare(UnshareFlags::NEWNS).doing(|| "make a mount namespace".to_owned())?;
     mounts::change_root(&order.root)?;
     become_program(&order.process, streams)
+}
+
+/// Programs start with no signal ignored, whatever the podlet was started under: `nohup` and shells' background jobs
+/// ignore some, and that is inherited. What is caught is as the system has it again once a program takes over.
+fn heed_signals() -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    let kinds = [
+        SignalKind::hangup(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::terminate(),
+    ];
+    // The handlers stay when the listeners go.
+    kinds.into_iter().try_for_each(|kind| signal(kind).map(drop))
 }
 
 /// Standard input, output and error.
@@ -55,6 +73,7 @@ pub fn become_program(process: &Process, streams: Streams) -> Result<(), Failure
     };
     // The podlet's terminal is not the pod's, and its signals neither.
     setsid().doing(|| "leave the podlet's session".to_owned())?;
+    heed_signals().doing(|| "take back which signals are ignored".to_owned())?;
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
     identity::assume(process)?;
     let Streams([input, output, error]) = streams;
