@@ -1,14 +1,13 @@
 //! `clusterwright apiserver`: the API server as a process of its own.
 
-use crate::documents;
 use crate::signals::Signals;
+use crate::{documents, files};
 use anyhow::{Context, Result};
 use clusterwright_apiserver::companions::{Companions, Stages};
 use clusterwright_apiserver::{ApiServer, Builder};
 use clusterwright_runtime::telemetry::LogArgs;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +86,7 @@ impl Beside {
 
 pub async fn run(args: Args) -> Result<ExitCode> {
     args.logs.init().context("failed to start the logs")?;
-    let mut signals = Signals::listen()?;
+    let signals = Signals::listen()?;
     let server = make(&args)?;
     let serving = server.serve(args.listen).await.with_context(|| {
         let address = args.listen;
@@ -96,31 +95,22 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         )
     })?;
     let kubeconfig = kubeconfig_path(&args)?;
-    write_kubeconfig(&kubeconfig, &serving.kubeconfig()?)?;
+    files::write_private(&kubeconfig, &serving.kubeconfig()?)?;
     let stop = CancellationToken::new();
     let companions = args.beside.companions(&server, args.bind_to.as_deref());
-    let companions = tokio::spawn(run_all(companions, stop.clone()));
+    let companions = companions.map(|companions| tokio::spawn(companions.run(stop.clone())));
     println!("export KUBECONFIG={}", kubeconfig.display());
     tracing::info!(address = %serving.address(), "serving");
 
-    signals.recv().await;
-    tracing::info!("shutting down");
-    tokio::spawn(async move {
-        signals.recv().await;
-        std::process::exit(130);
-    });
-    stop.cancel();
-    // What does not end within the grace is dropped with the process.
-    let _ = tokio::time::timeout(GRACE, companions).await;
+    tokio::spawn(signals.stop(stop.clone()));
+    stop.cancelled().await;
+    if let Some(companions) = companions {
+        // What does not end within the grace is dropped with the process.
+        let _ = tokio::time::timeout(GRACE, companions).await;
+    }
     serving.stop().await;
     server.close();
     Ok(ExitCode::SUCCESS)
-}
-
-async fn run_all(companions: Option<Companions>, stop: CancellationToken) {
-    if let Some(companions) = companions {
-        companions.run(stop).await;
-    }
 }
 
 fn make(args: &Args) -> Result<ApiServer> {
@@ -144,17 +134,4 @@ fn kubeconfig_path(args: &Args) -> Result<PathBuf> {
         (None, folder) => folder.clone().unwrap_or_default().join("kubeconfig"),
     };
     std::path::absolute(&path).with_context(|| format!("failed to find {}", path.display()))
-}
-
-/// Writes a file that only its user may read, in the place of one that may be there and be read by others.
-fn write_kubeconfig(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.persist(path).map_err(|error| error.error)
-    };
-    write()
-        .map(drop)
-        .with_context(|| format!("failed to write {}", path.display()))
 }

@@ -3,6 +3,7 @@
 mod apiserver;
 mod connect;
 mod documents;
+mod files;
 mod install;
 mod manager;
 mod manifests;

@@ -65,9 +65,9 @@ pub struct Serving {
 
 impl ApiServer {
     /// Serves on `address` (port 0: any that is free) with a certificate authority of its own, which a server with a
-    /// data folder keeps there. Clients are known by
-    /// certificates of that authority (the common name is the user, organisations are the groups) or by the bearer
-    /// tokens of the builder; who is not known is `system:anonymous`, who may read health and version.
+    /// data folder keeps there. Clients are known by certificates of that authority (the common name is the user,
+    /// organisations are the groups) or by the bearer tokens of the builder; who is not known is `system:anonymous`,
+    /// who may read health and version.
     pub async fn serve(&self, address: SocketAddr) -> Result<Serving, ServeError> {
         let listening = TcpListener::bind(address).await;
         let listener = listening.map_err(|source| ServeError::Listen { address, source })?;

@@ -1,5 +1,6 @@
 //! Kubeconfigs of hosted clusters, as they are reached from this machine.
 
+use crate::files;
 use anyhow::{Context, Result};
 use clusterwright_api::HostedControlPlane;
 use clusterwright_api::meta::CLUSTER_NAME_LABEL;
@@ -34,7 +35,7 @@ pub async fn kubeconfigs(client: &Client, folder: &Path) -> Result<Vec<Hosted>> 
             text.with_context(|| format!("failed to reach the hosted cluster {namespace}/{cluster}"))?;
         let Some(text) = text else { continue };
         let path = folder.join(format!("{namespace}-{cluster}.kubeconfig"));
-        super::write_private(&path, &text)?;
+        files::write_private(&path, &text)?;
         all.push(Hosted {
             name: cluster,
             kubeconfig: path,

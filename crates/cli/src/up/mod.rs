@@ -12,7 +12,7 @@ mod screen;
 mod tree;
 
 use crate::signals::Signals;
-use crate::{documents, operators};
+use crate::{documents, files, operators};
 use anyhow::{Context, Result};
 use clusterwright_apiserver::companions::Companions;
 use clusterwright_apiserver::{ApiServer, Serving};
@@ -22,7 +22,7 @@ use clusterwright_runtime::telemetry::LogArgs;
 use manifests::Manifest;
 use objects::Objects;
 use parking_lot::Mutex;
-use pods::{Mode, Pods};
+use pods::Pods;
 use screen::Screen;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -51,6 +51,21 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How the folders that hold kubeconfigs and pods' files are called.
 const PREFIX: &str = "clusterwright-";
+
+/// What a user is told of pods that are simulated.
+const SIMULATED: &str =
+    "# pods, volumes and load balancers are simulated: they become ready, but nothing runs in them";
+
+/// What pods are.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Processes where that works, simulated where not
+    Auto,
+    /// Processes of this machine (Linux), of the real programs that `cargo xtask tools` brings
+    Process,
+    /// Simulated: they become ready, but nothing runs in them
+    Simulated,
+}
 
 /// Run everything on this machine: an API server, the controllers, pods, and a live tree
 ///
@@ -195,7 +210,7 @@ async fn prepare(args: &Args, wanted: &[Manifest], home: &Home) -> Result<Ready>
     })?;
     let folder = home.make()?;
     let kubeconfig = folder.join("kubeconfig");
-    write_private(&kubeconfig, &serving.kubeconfig()?)?;
+    files::write_private(&kubeconfig, &serving.kubeconfig()?)?;
     let pods = Pods::start(args.pods, (&server, &serving), wanted, &folder).await?;
     prepare::prepare(server.client(), wanted, args.force).await?;
     println!("export KUBECONFIG={}", kubeconfig.display());
@@ -341,20 +356,6 @@ fn log_to(path: &Path, logs: &LogArgs) -> Result<()> {
     logs.subscriber(std::sync::Mutex::new(file))
         .try_init()
         .context("failed to start the logs")
-}
-
-/// Writes a file that only its user may read.
-fn write_private(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options
-        .open(path)
-        .with_context(|| format!("failed to make {}", path.display()))?;
-    file.write_all(text.as_bytes())
-        .with_context(|| format!("failed to write {}", path.display()))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::hosted::{self, Hosted};
 use super::manifests::Manifest;
+use super::{Mode, SIMULATED};
 use crate::podlet::catalogue;
 use crate::tools;
 use anyhow::{Context, Result};
@@ -25,16 +26,6 @@ const GRACE: Duration = Duration::from_secs(4);
 /// The folder of the podlet in that of `up`.
 const FOLDER: &str = "podlet";
 
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Processes where that works, simulated where not
-    Auto,
-    /// Processes of this machine, of the real programs that `cargo xtask tools` brings
-    Process,
-    /// Simulated: they become ready, but nothing runs in them
-    Simulated,
-}
-
 /// The API server, and how it is reached.
 pub type Server<'a> = (&'a ApiServer, &'a Serving);
 
@@ -48,14 +39,23 @@ pub enum Pods {
 
 impl Pods {
     /// Decides, and takes the folder and namespaces of processes. `home` is the folder of this `up`.
-    pub async fn start(mode: Mode, server: Server<'_>, wanted: &[Manifest], home: &Path) -> Result<Self> {
-        let podlet = match mode {
-            Mode::Simulated => return Ok(Self::Simulated(None)),
-            Mode::Process => podlet(server, home).await,
-            Mode::Auto => match unavailable(wanted, &images_here()?) {
-                Some(why) => Err(anyhow::anyhow!(why)),
-                None => podlet(server, home).await,
-            },
+    pub(super) async fn start(
+        mode: Mode,
+        server: Server<'_>,
+        wanted: &[Manifest],
+        home: &Path,
+    ) -> Result<Self> {
+        if mode == Mode::Simulated {
+            return Ok(Self::Simulated(None));
+        }
+        let images = catalogue(tools::folder().unwrap_or_default())?;
+        let missing = match mode {
+            Mode::Auto => unavailable(wanted, &images),
+            _ => None,
+        };
+        let podlet = match missing {
+            Some(why) => Err(anyhow::anyhow!(why)),
+            None => podlet(server, home, images).await,
         };
         match podlet {
             Ok(podlet) => Ok(Self::Processes(Box::new(podlet))),
@@ -74,8 +74,6 @@ impl Pods {
 
     /// What a user is told of them.
     pub fn described(&self) -> String {
-        const SIMULATED: &str =
-            "# pods, volumes and load balancers are simulated: they become ready, but nothing runs in them";
         match self {
             Self::Simulated(None) => SIMULATED.to_owned(),
             Self::Simulated(Some(why)) => format!("{SIMULATED}\n# {why}"),
@@ -97,12 +95,8 @@ impl Pods {
     }
 }
 
-fn images_here() -> Result<Catalogue> {
-    catalogue(tools::folder().unwrap_or_default())
-}
-
-async fn podlet((server, serving): Server<'_>, home: &Path) -> Result<Podlet> {
-    let mut config = Config::new(server.client(), NODE, home.join(FOLDER), images_here()?);
+async fn podlet((server, serving): Server<'_>, home: &Path, images: Catalogue) -> Result<Podlet> {
+    let mut config = Config::new(server.client(), NODE, home.join(FOLDER), images);
     config.grace = GRACE;
     config.clock = server.clock();
     config.client_authority = Some(serving.ca_pem());

@@ -1,6 +1,7 @@
 //! Commands in containers.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -163,19 +164,18 @@ fn start(
             }
         }));
     }
-    if let Some(output) = output {
+    let mut heard_by = |sink: Sink| -> io::Result<OwnedFd> {
         let (ours, theirs) = io::pipe()?;
-        streams.output = theirs.into();
         let ours = pipe::Receiver::from_owned_fd(ours.into())?;
-        let copied = copy(ours, output, tasks.over.clone());
+        let copied = copy(ours, sink, tasks.over.clone());
         tasks.output.push(tokio::spawn(copied));
+        Ok(theirs.into())
+    };
+    if let Some(output) = output {
+        streams.output = heard_by(output)?;
     }
     if let Some(error) = error {
-        let (ours, theirs) = io::pipe()?;
-        streams.error = theirs.into();
-        let ours = pipe::Receiver::from_owned_fd(ours.into())?;
-        let copied = copy(ours, error, tasks.over.clone());
-        tasks.output.push(tokio::spawn(copied));
+        streams.error = heard_by(error)?;
     }
     Ok((streams, tasks))
 }

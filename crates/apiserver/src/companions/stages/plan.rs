@@ -48,6 +48,14 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// This after a while, and nothing else.
+    pub(super) fn after(stage: &'static str, delay: Delay, action: Action) -> Self {
+        Self {
+            staged: Some(Staged { stage, delay, action }),
+            ..Self::default()
+        }
+    }
+
     /// Both plans in one; only one of them may have a stage.
     fn and(mut self, other: Self) -> Self {
         self.actions.extend(other.actions);

@@ -1,6 +1,6 @@
 //! What kubelet and scheduler do for a pod.
 
-use super::plan::{Action, Plan, Scene, Staged, is_controlled_by};
+use super::plan::{Action, Plan, Scene, is_controlled_by};
 use super::world::{Kind, Ref, claims_of, is_deleting, text, uid};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -10,10 +10,6 @@ pub(super) const NODE: &str = "simulated";
 const HOST_ADDRESS: &str = "10.243.0.1";
 
 pub(super) fn plan(scene: &Scene<'_>, at: &Ref, pod: &Value) -> Plan {
-    let staged = |stage, delay, action| Plan {
-        staged: Some(Staged { stage, delay, action }),
-        ..Plan::default()
-    };
     let delays = scene.stages;
     let node = text(pod, "/spec/nodeName");
     if is_deleting(pod) {
@@ -31,7 +27,7 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, pod: &Value) -> Plan {
         return if waits {
             Plan::default()
         } else {
-            staged("stop", delays.stop, action)
+            Plan::after("stop", delays.stop, action)
         };
     }
     if node.is_empty() {
@@ -41,12 +37,12 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, pod: &Value) -> Plan {
         return Plan::default();
     }
     match text(pod, "/status/phase") {
-        "" | "Pending" if claims_are_bound(scene, at, pod) => staged(
+        "" | "Pending" if claims_are_bound(scene, at, pod) => Plan::after(
             "start",
             delays.start,
             Action::PatchStatus(at.clone(), running(scene, pod)),
         ),
-        "Running" if ends(pod) => staged(
+        "Running" if ends(pod) => Plan::after(
             "finish",
             delays.start,
             Action::PatchStatus(at.clone(), finished(scene, pod)),
@@ -66,14 +62,7 @@ pub(super) fn schedule(scene: &Scene<'_>, at: &Ref, pod: &Value, node: &str) -> 
         at: at.clone(),
         node: node.to_owned(),
     };
-    Plan {
-        staged: Some(Staged {
-            stage: "schedule",
-            delay: scene.stages.schedule,
-            action,
-        }),
-        ..Plan::default()
-    }
+    Plan::after("schedule", scene.stages.schedule, action)
 }
 
 /// Whether the pod's containers end by themselves, as those of Jobs do.

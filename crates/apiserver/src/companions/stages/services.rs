@@ -28,14 +28,11 @@ pub(super) fn plan(scene: &Scene<'_>, at: &Ref, service: &Value) -> Plan {
         return Plan::default();
     };
     let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address, "ipMode": "VIP"}]}}});
-    Plan {
-        staged: Some(Staged {
-            stage: "balance",
-            delay: scene.stages.balance,
-            action: Action::PatchStatus(at.clone(), status),
-        }),
-        ..Plan::default()
-    }
+    Plan::after(
+        "balance",
+        scene.stages.balance,
+        Action::PatchStatus(at.clone(), status),
+    )
 }
 
 /// The finalizer of claims that a pod may use.
@@ -46,21 +43,22 @@ const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
 
 /// Lets a volume go that is deleted when no claim has it.
 pub(super) fn plan_volume(at: &Ref, volume: &Value) -> Plan {
-    let mut plan = Plan::default();
-    let finalizers = volume.pointer("/metadata/finalizers").and_then(Value::as_array);
-    let left: Vec<&Value> = finalizers
-        .into_iter()
-        .flatten()
-        .filter(|name| **name != VOLUME_PROTECTION)
-        .collect();
-    let is_protected = finalizers.is_some_and(|all| all.len() != left.len());
-    if is_protected && is_deleting(volume) && text(volume, "/status/phase") != "Bound" {
-        plan.actions.push(Action::Patch(
-            at.clone(),
-            json!({"metadata": {"finalizers": left}}),
-        ));
+    let goes = is_deleting(volume) && text(volume, "/status/phase") != "Bound";
+    Plan {
+        actions: goes
+            .then(|| without_finalizer(at, volume, VOLUME_PROTECTION))
+            .flatten()
+            .into_iter()
+            .collect(),
+        ..Plan::default()
     }
-    plan
+}
+
+/// Takes a finalizer off an object; none where it is not there.
+fn without_finalizer(at: &Ref, object: &Value, name: &str) -> Option<Action> {
+    let all = object.pointer("/metadata/finalizers")?.as_array()?;
+    let left: Vec<&Value> = all.iter().filter(|other| **other != name).collect();
+    (left.len() < all.len()).then(|| Action::Patch(at.clone(), json!({"metadata": {"finalizers": left}})))
 }
 
 /// Whether a pod that is not done names the claim.
@@ -75,17 +73,8 @@ fn is_in_use(scene: &Scene<'_>, at: &Ref) -> bool {
 pub(super) fn plan_claim(scene: &Scene<'_>, at: &Ref, claim: &Value) -> Plan {
     let mut plan = Plan::default();
     if is_deleting(claim) {
-        let finalizers = claim.pointer("/metadata/finalizers").and_then(Value::as_array);
-        let left: Vec<&Value> = finalizers
-            .into_iter()
-            .flatten()
-            .filter(|name| **name != PROTECTION)
-            .collect();
-        if finalizers.is_some_and(|all| all.len() != left.len()) && !is_in_use(scene, at) {
-            plan.actions.push(Action::Patch(
-                at.clone(),
-                json!({"metadata": {"finalizers": left}}),
-            ));
+        if !is_in_use(scene, at) {
+            plan.actions.extend(without_finalizer(at, claim, PROTECTION));
         }
         return plan;
     }
