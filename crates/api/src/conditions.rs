@@ -33,6 +33,9 @@ words! {
         ScalingDown = "ScalingDown",
         /// Fields of the spec are set that this release keeps but does not act on; the message names them.
         FieldsNotSupported = "FieldsNotSupported",
+        /// The annotation `clusterctl.cluster.x-k8s.io/block-move` keeps `clusterctl move` from deleting what runs
+        /// here.
+        MoveBlocked = "MoveBlocked",
         /// Reconciliation is stopped by the Cluster's `spec.paused` or the annotation.
         Paused = "Paused",
         /// The control plane is being deleted; the message says what is waited for.

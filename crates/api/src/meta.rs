@@ -7,6 +7,8 @@ pub const CLUSTER_NAME_LABEL: &str = "cluster.x-k8s.io/cluster-name";
 pub const WATCH_FILTER_LABEL: &str = "cluster.x-k8s.io/watch-filter";
 /// Annotation: stops reconciliation of the object that carries it, whatever its value (Cluster API).
 pub const PAUSED_ANNOTATION: &str = "cluster.x-k8s.io/paused";
+/// Annotation: while an object carries it, whatever its value, `clusterctl move` moves nothing (clusterctl).
+pub const BLOCK_MOVE_ANNOTATION: &str = "clusterctl.cluster.x-k8s.io/block-move";
 /// Type of the Secrets of Cluster API's contract: certificates and kubeconfigs.
 pub const CLUSTER_SECRET_TYPE: &str = "cluster.x-k8s.io/secret";
 /// Label of CRDs: the versions of that CRD that keep Cluster API's v1beta2 contract, joined with `_`.

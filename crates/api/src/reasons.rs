@@ -23,6 +23,8 @@ words! {
         NotScalingDown = "NotScalingDown",
         /// API servers are being taken away.
         ScalingDown = "ScalingDown",
+        /// The control plane's pods and volumes are in this management cluster, and would be deleted by a move.
+        PodsInManagementCluster = "PodsInManagementCluster",
         /// Reconciliation goes on.
         NotPaused = "NotPaused",
         /// Reconciliation is stopped.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clusterwright_api::HostedControlPlane;
 use clusterwright_api::reasons::Reason;
+use clusterwright_api::{HostedControlPlane, meta};
 use clusterwright_runtime::client::Client;
 use clusterwright_runtime::object::ObjectKey;
 use jiff::Timestamp;
@@ -24,7 +24,7 @@ use crate::pki::{
 use crate::rollout::{self, Rollout};
 use crate::snapshot::Read;
 use crate::version::{Held, Targets, targets};
-use crate::{etcd, quantity};
+use crate::{etcd, quantity, status};
 
 /// Something to tell by an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +121,24 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Before anything is made that a move to another management cluster would delete: `clusterctl move` makes the
+    /// objects there and deletes them here, and with them the pods. The annotation is there as long as the object is:
+    /// so long there may be pods.
+    async fn block_move(&mut self) -> Result<(), Error> {
+        if status::blocks_move(&self.read.object) {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {"annotations": {(meta::BLOCK_MOVE_ANNOTATION): ""}}});
+        let key = ObjectKey::of(&self.read.object);
+        self.read.object = self
+            .client
+            .patch::<HostedControlPlane, _>(&key, &Patch::Merge(patch))
+            .await?;
+        Ok(())
+    }
+
     async fn roots(&mut self) -> Result<Verdict, Error> {
+        self.block_move().await?;
         let in_use = self.read.snapshot.roots_in_use(&self.read.object);
         for root in Root::ALL {
             let name = self.read.inputs.names.contract_secret(root.purpose());

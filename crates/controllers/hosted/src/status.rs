@@ -1,10 +1,10 @@
 //! What is said of a control plane: status by Cluster API's v1beta2 contract. Pure, and made anew each time from what
 //! is there; nothing in it is needed to go on.
 
-use clusterwright_api::HostedControlPlane;
 use clusterwright_api::conditions::HostedControlPlaneCondition as Type;
 use clusterwright_api::hosted::{HostedControlPlaneInitialization, HostedControlPlaneStatus, StatusVersion};
 use clusterwright_api::reasons::Reason;
+use clusterwright_api::{HostedControlPlane, meta};
 use clusterwright_runtime::conditions::{self, ConditionUpdate};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -236,8 +236,27 @@ fn set_conditions(status: &mut HostedControlPlaneStatus, observed: &Observed<'_>
             unsupported_message(observed.unsupported),
         );
     }
+    if blocks_move(observed.object) {
+        conditions.set(
+            Type::MoveBlocked,
+            true,
+            Reason::PodsInManagementCluster,
+            MOVE_BLOCKED,
+        );
+    }
     conditions.set(Type::Paused, false, Reason::NotPaused, "");
     conditions.set(Type::Deleting, false, Reason::NotDeleting, "");
+}
+
+/// Why the object can't be moved to another management cluster.
+const MOVE_BLOCKED: &str = "the pods of this control plane and the volumes with its data are in this management cluster: \
+                            `clusterctl move` would make the objects elsewhere and delete these; it moves nothing while \
+                            the annotation clusterctl.cluster.x-k8s.io/block-move is here";
+
+/// Whether the object says that it must not be moved.
+pub fn blocks_move(object: &HostedControlPlane) -> bool {
+    let annotations = object.metadata.annotations.as_ref();
+    annotations.is_some_and(|all| all.contains_key(meta::BLOCK_MOVE_ANNOTATION))
 }
 
 /// What is said of fields that are not acted on.

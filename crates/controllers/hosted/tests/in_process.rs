@@ -84,6 +84,7 @@ scenarios!(
     fields_are_validated,
     volumes_do_not_shrink,
     pause,
+    a_move_is_blocked,
     fields_not_supported,
     a_lost_root_is_not_made_anew,
     delete_leaves_nothing,

@@ -66,6 +66,7 @@ async fn scenarios_on_the_real_server() {
         fields_are_validated,
         volumes_do_not_shrink,
         pause,
+        a_move_is_blocked,
         fields_not_supported,
         a_lost_root_is_not_made_anew,
         delete_leaves_nothing,

@@ -14,6 +14,9 @@ use super::harness::{Bench, NAME, condition, holds};
 #[allow(unused_imports, reason = "each test file uses a part")]
 pub use super::validation::{fields_are_validated, volumes_do_not_shrink};
 
+/// What keeps `clusterctl move` from moving an object.
+const BLOCK_MOVE: &str = "clusterctl.cluster.x-k8s.io/block-move";
+
 /// From nothing to Ready, and then no write without a change.
 pub async fn create_to_ready(bench: &mut Bench) {
     bench.start();
@@ -156,6 +159,41 @@ pub async fn versions_are_guarded(bench: &mut Bench) {
     for version in ["v1.34.4", "v1.34.5-rc.0", "v1.34.5", "1.34.6", "v1.35.0"] {
         bench.patch(json!({"spec": {"version": version}})).await.unwrap();
     }
+}
+
+/// `clusterctl move` is kept from deleting the pods: from before there are any, and again when someone takes the
+/// annotation away, but for who has paused the Cluster and so knows.
+pub async fn a_move_is_blocked(bench: &mut Bench) {
+    bench.start();
+    bench.create(&json!({})).await;
+    let annotated = |object: Option<&HostedControlPlane>| {
+        object.is_some_and(|object| object.annotations().contains_key(BLOCK_MOVE))
+    };
+    bench.until("the annotation", annotated).await;
+    bench.until_ready().await;
+    let object = bench.get().await.unwrap();
+    let said = condition(&object, "MoveBlocked").unwrap();
+    assert_eq!(
+        (said.status.as_str(), said.reason.as_str()),
+        ("True", "PodsInManagementCluster")
+    );
+    assert!(said.message.contains(BLOCK_MOVE), "{}", said.message);
+
+    let take_away = json!({"metadata": {"annotations": {(BLOCK_MOVE): null}}});
+    bench.patch(take_away.clone()).await.unwrap();
+    bench.until("the annotation again", annotated).await;
+
+    set(bench, &json!({"spec": {"paused": true}}), true).await;
+    bench
+        .until("Paused", |object| {
+            object.is_some_and(|object| holds(object, "Paused"))
+        })
+        .await;
+    bench.patch(take_away).await.unwrap();
+    tokio::time::sleep(bench.pause * 20).await;
+    assert!(!annotated(bench.get().await.as_ref()));
+    set(bench, &json!({"spec": {"paused": false}}), true).await;
+    bench.until("the annotation at last", annotated).await;
 }
 
 /// While paused nothing is done, and going on does all of it.
