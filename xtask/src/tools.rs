@@ -9,11 +9,17 @@ use std::process::Command;
 use std::time::Instant;
 
 /// What `cargo xtask conformance` runs.
-pub const CONFORMANCE: &[&str] = &["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"];
+pub const CONFORMANCE: &[&str] = &[
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kubectl",
+    "kubectl-1.32.3",
+];
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Components, as `etcd` or `kubectl-1.32.3` (default: all of tools/versions)
+    /// Components, as `etcd` (the first version of tools/versions) or `kubectl-1.32.3` (default: all)
     names: Vec<String>,
     /// Say what is where, and build nothing
     #[arg(long)]
@@ -86,7 +92,8 @@ pub fn provide(names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The pins of these names; every version of a name, unless `name-version` picks one.
+/// The pins of these names: the first version of a name, as who looks for it by name gets it, or the one that
+/// `name-version` picks; all, where none is named.
 fn chosen(names: &[&str]) -> Result<Vec<Pin>> {
     let all = pins();
     if names.is_empty() {
@@ -94,14 +101,15 @@ fn chosen(names: &[&str]) -> Result<Vec<Pin>> {
     }
     let mut chosen: Vec<Pin> = Vec::new();
     for name in names {
-        let before = chosen.len();
         let fits = |pin: &&Pin| pin.name == *name || format!("{}-{}", pin.name, pin.version) == *name;
-        chosen.extend(all.iter().filter(fits).cloned());
-        if chosen.len() == before {
-            let mut known: Vec<&str> = all.iter().map(|pin| pin.name.as_str()).collect();
-            known.dedup();
+        let Some(pin) = all.iter().find(fits) else {
+            let known: Vec<String> = all
+                .iter()
+                .map(|pin| format!("{}-{}", pin.name, pin.version))
+                .collect();
             bail!("no component is called {name:?}; there are {}", known.join(", "));
-        }
+        };
+        chosen.push(pin.clone());
     }
     Ok(chosen)
 }
@@ -211,13 +219,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_picks_all_its_versions_and_a_version_one() {
-        assert_eq!(chosen(&["kubectl"]).unwrap().len(), 2);
-        let one = chosen(&["kubectl-1.32.3"]).unwrap();
-        assert_eq!((one.len(), one[0].version.as_str()), (1, "1.32.3"));
-        let wrong = chosen(&["kubectx"]).unwrap_err().to_string();
+    fn a_name_picks_its_first_version_and_a_version_another() {
+        let versions = |names: &[&str]| -> Vec<String> {
+            chosen(names)
+                .unwrap()
+                .into_iter()
+                .map(|pin| pin.version)
+                .collect()
+        };
+        assert_eq!(versions(&["kubectl", "etcd"]), ["1.36.3", "3.6.8"]);
+        assert_eq!(versions(&["kubectl-1.32.3", "etcd-3.6.6"]), ["1.32.3", "3.6.6"]);
+        assert_eq!(chosen(&[]).unwrap(), pins());
+        let wrong = chosen(&["kube-apiserver-1.36.99"]).unwrap_err().to_string();
         assert!(
-            wrong.starts_with("no component is called \"kubectx\"; there are etcd, "),
+            wrong.starts_with("no component is called \"kube-apiserver-1.36.99\"; there are etcd-3.6.8, "),
             "{wrong}"
         );
     }

@@ -50,7 +50,7 @@ impl Pin {
 
 /// A component that is pinned, but not on this machine (or not pinned at all).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("failed to find {name} {version}: run `cargo xtask tools {name}` (looked at {looked_at})")]
+#[error("failed to find {name} {version}: run `cargo xtask tools {name}-{version}` (looked at {looked_at})")]
 pub struct Missing {
     /// The component.
     pub name: String,
@@ -238,7 +238,7 @@ mod tests {
         };
         let missing = places.find(&[pin("3.6.8")], "etcd", None).unwrap_err();
         assert!(
-            missing.to_string().contains("cargo xtask tools etcd"),
+            missing.to_string().contains("cargo xtask tools etcd-3.6.8`"),
             "{missing}"
         );
     }
