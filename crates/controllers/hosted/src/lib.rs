@@ -5,6 +5,7 @@
 //! ([`pki`], [`exposure`], [`etcd`], [`components`], [`version`]), writes what differs ([`execute`]) and says how
 //! it stands ([`status`]). What fails stops only what depends on it.
 
+pub mod access;
 pub mod components;
 pub mod deletion;
 pub mod error;
@@ -48,9 +49,17 @@ pub const DEFAULT_CONCURRENCY: usize = 10;
 /// The controller, to be built. `client` is the one that it will run with; its cache must not have been asked for
 /// these kinds yet, or it holds more of them than it needs to.
 pub fn controller(client: &Client) -> Builder<HostedControlPlanes, PersistentVolumeClaim> {
+    controller_with(client, HostedControlPlanes::default())
+}
+
+/// As [`controller`], with other settings.
+pub fn controller_with(
+    client: &Client,
+    reconciler: HostedControlPlanes,
+) -> Builder<HostedControlPlanes, PersistentVolumeClaim> {
     prepare(client.cache());
     let apply_and_delete = || Verb::APPLY.into_iter().chain([Verb::Delete]);
-    Controller::builder(NAME, HostedControlPlanes)
+    Controller::builder(NAME, reconciler)
         .concurrency(DEFAULT_CONCURRENCY)
         .finalizer(meta::HOSTED_CONTROL_PLANE_FINALIZER)
         .writes_status::<HostedControlPlane>()

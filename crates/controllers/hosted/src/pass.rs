@@ -43,6 +43,7 @@ pub struct Notice {
 pub struct Pass<'a> {
     client: &'a Client,
     now: Timestamp,
+    leaf_life: Duration,
     /// What was read. The control plane is brought up to date when its spec is written.
     pub read: Read,
     /// The versions to run now.
@@ -62,11 +63,12 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// A pass that has done nothing yet.
-    pub fn new(client: &'a Client, now: Timestamp, read: Read) -> Self {
+    /// A pass that has done nothing yet. Certificates are made for `leaf_life`.
+    pub fn new(client: &'a Client, now: Timestamp, leaf_life: Duration, read: Read) -> Self {
         Self {
             client,
             now,
+            leaf_life,
             targets: targets(&read.inputs.version, &read.snapshot.deployed()),
             read,
             exposure: Exposure::default(),
@@ -144,13 +146,14 @@ impl<'a> Pass<'a> {
             let name = self.read.inputs.names.contract_secret(root.purpose());
             let state = judge_root(self.read.snapshot.secrets.get(&name), in_use, self.now);
             let material = self
-                .root(name, state, |now| Material::make_root(root, now))
+                .root(name, state, in_use, |now| Material::make_root(root, now))
                 .await?;
             self.roots.insert(root, material);
         }
         let name = self.read.inputs.names.contract_secret(SERVICE_ACCOUNT_PURPOSE);
         let state = judge_service_account(self.read.snapshot.secrets.get(&name), in_use);
-        self.root(name, state, |_| Material::make_key_pair()).await?;
+        self.root(name, state, in_use, |_| Material::make_key_pair())
+            .await?;
         Ok(Verdict::Ready)
     }
 
@@ -158,6 +161,7 @@ impl<'a> Pass<'a> {
         &self,
         secret: String,
         state: RootState,
+        in_use: bool,
         make: impl FnOnce(Timestamp) -> Result<Material, crate::pki::CertificateError> + Send,
     ) -> Result<Material, Error> {
         match state {
@@ -171,13 +175,16 @@ impl<'a> Pass<'a> {
             RootState::Lost => Err(Error::Root {
                 reason: Reason::CertificateAuthorityMissing,
                 secret,
-                problem: "it is gone, and the cluster would not trust a new one; restore it from a backup"
-                    .to_owned(),
+                problem: format!("it is gone: {RESTORE}"),
             }),
             RootState::Bad(problem) => Err(Error::Root {
                 reason: Reason::CertificateInvalid,
                 secret,
-                problem,
+                problem: if in_use {
+                    format!("{problem}: {RESTORE}")
+                } else {
+                    format!("{problem}: put it right, or delete the Secret and a new one is made")
+                },
             }),
         }
     }
@@ -225,14 +232,14 @@ impl<'a> Pass<'a> {
             return Ok(());
         };
         let present = self.read.snapshot.secrets.get(&name);
-        let judged = judge_leaf(&profile, present, root, self.now);
+        let judged = judge_leaf(&profile, present, root, self.now, self.leaf_life);
         let (state, material) = match (judged.state, judged.material) {
             (LeafState::Good { renew_at }, Some(material)) => {
                 self.remind(renew_at);
                 self.leaves.insert(leaf, material);
                 return Ok(());
             }
-            (state, _) => (state, root.make_leaf(&profile, self.now)?),
+            (state, _) => (state, root.make_leaf(&profile, self.now, self.leaf_life)?),
         };
         let metadata = self.read.inputs.metadata(name.clone(), None);
         let secret = material.leaf_secret(metadata, present);
@@ -246,7 +253,8 @@ impl<'a> Pass<'a> {
             });
         }
         // As the next pass will judge it.
-        if let LeafState::Good { renew_at } = judge_leaf(&profile, Some(&secret), root, self.now).state {
+        let next = judge_leaf(&profile, Some(&secret), root, self.now, self.leaf_life);
+        if let LeafState::Good { renew_at } = next.state {
             self.remind(renew_at);
         }
         self.leaves.insert(leaf, material);
@@ -424,9 +432,14 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// What to do about a root that is lost or spoilt.
+const RESTORE: &str = "restore the Secret from a backup; the cluster would not trust a new one, so none is made, and \
+                       until then no certificate is renewed";
+
 const fn cause(state: LeafState) -> &'static str {
     match state {
         LeafState::Due => "a third of its life was left",
+        LeafState::Ended => "its life was over",
         LeafState::Differs => "its names have changed",
         LeafState::OtherRoot => "its root has changed",
         LeafState::Good { .. } | LeafState::Absent | LeafState::Unreadable => "it could not be read",

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::inputs::{InputError, Inputs};
 use crate::names::Names;
 use crate::pass::{Notice, Pass};
+use crate::pki::LEAF_VALIDITY;
 use crate::snapshot::{Read, Snapshot, owner_cluster, paused_by};
 use crate::status::{self, Conditions, Observed};
 use crate::unsupported::unsupported;
@@ -24,10 +25,23 @@ use crate::unsupported::unsupported;
 const DELETION_RETRY: Duration = Duration::from_secs(30);
 
 /// Brings about what `HostedControlPlane`s ask for.
-pub struct HostedControlPlanes;
+#[derive(Clone, Copy, Debug)]
+pub struct HostedControlPlanes {
+    /// How long leaf certificates are valid; they are renewed when a third of it is left. One that is there keeps the
+    /// life that it was made for.
+    pub leaf_life: Duration,
+}
+
+impl Default for HostedControlPlanes {
+    fn default() -> Self {
+        Self {
+            leaf_life: LEAF_VALIDITY,
+        }
+    }
+}
 
 impl HostedControlPlanes {
-    async fn work(cx: &Context, read: Read) -> Result<Outcome, Error> {
+    async fn work(&self, cx: &Context, read: Read) -> Result<Outcome, Error> {
         let now = cx.clock().now();
         let first_look = read
             .object
@@ -35,7 +49,7 @@ impl HostedControlPlanes {
             .as_ref()
             .and_then(|status| status.observed_generation)
             != read.object.metadata.generation;
-        let mut pass = Pass::new(cx.client(), now, read);
+        let mut pass = Pass::new(cx.client(), now, self.leaf_life, read);
         pass.run().await;
 
         // As it is after this pass's writes, which the cache shows.
@@ -133,7 +147,7 @@ impl Reconciler for HostedControlPlanes {
             inputs,
             snapshot,
         };
-        Box::pin(Self::work(cx, read)).await
+        Box::pin(self.work(cx, read)).await
     }
 
     async fn finalize(&self, cx: &Context, request: Request<HostedControlPlane>) -> Result<Outcome, Error> {

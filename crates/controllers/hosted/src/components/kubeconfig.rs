@@ -33,7 +33,7 @@ pub(super) fn path() -> String {
 pub fn component_kubeconfig(inputs: &Inputs, component: Component, leaf: Leaf) -> ConfigMap {
     let user = leaf.profile(crate::pki::LeafNames::default()).common_name;
     let config = kubeconfig(
-        inputs,
+        inputs.names.cluster(),
         &user,
         &json!({
             "certificate-authority": pki("ca.crt"),
@@ -54,28 +54,44 @@ pub fn component_kubeconfig(inputs: &Inputs, component: Component, leaf: Leaf) -
 /// The administrator's kubeconfig, in the Secret of the contract.
 pub fn admin_kubeconfig(inputs: &Inputs, host: &str, port: i32, authority: &str, admin: &Material) -> Secret {
     let user = Leaf::Admin.profile(crate::pki::LeafNames::default()).common_name;
-    let host = if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    let config = kubeconfig(
-        inputs,
-        &user,
-        &json!({
-            "certificate-authority-data": STANDARD.encode(authority),
-            "server": format!("https://{host}:{port}"),
-        }),
-        &json!({
-            "client-certificate-data": STANDARD.encode(admin.certificate()),
-            "client-key-data": STANDARD.encode(admin.key()),
-        }),
-    );
+    let server = server_url(host, port);
+    let config = user_kubeconfig(inputs.names.cluster(), &server, authority, &user, admin);
     Secret {
         metadata: inputs.metadata(inputs.names.contract_secret("kubeconfig"), None),
         type_: Some(meta::CLUSTER_SECRET_TYPE.to_owned()),
         data: Some([(CONTRACT_KEY.to_owned(), ByteString(config.into_bytes()))].into()),
         ..Secret::default()
+    }
+}
+
+/// A kubeconfig that holds all that it needs.
+pub fn user_kubeconfig(
+    cluster: &str,
+    server: &str,
+    authority: &str,
+    user: &str,
+    client: &Material,
+) -> String {
+    kubeconfig(
+        cluster,
+        user,
+        &json!({
+            "certificate-authority-data": STANDARD.encode(authority),
+            "server": server,
+        }),
+        &json!({
+            "client-certificate-data": STANDARD.encode(client.certificate()),
+            "client-key-data": STANDARD.encode(client.key()),
+        }),
+    )
+}
+
+/// Where an API server is, as kubeconfigs have it.
+pub fn server_url(host: &str, port: i32) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("https://[{host}]:{port}")
+    } else {
+        format!("https://{host}:{port}")
     }
 }
 
@@ -120,8 +136,7 @@ pub(super) fn volume(map: &ConfigMap) -> (Volume, VolumeMount) {
 }
 
 /// A kubeconfig as JSON, which is YAML too.
-fn kubeconfig(inputs: &Inputs, user: &str, cluster: &Value, credentials: &Value) -> String {
-    let name = inputs.names.cluster();
+fn kubeconfig(name: &str, user: &str, cluster: &Value, credentials: &Value) -> String {
     let context = format!("{user}@{name}");
     let config = json!({
         "apiVersion": "v1",

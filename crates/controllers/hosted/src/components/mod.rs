@@ -14,7 +14,7 @@ mod scheduler;
 pub use api_server::{API_SERVER_PORT, api_server};
 pub use args::{Args, Flags};
 pub use controller_manager::controller_manager;
-pub use kubeconfig::{admin_kubeconfig, component_kubeconfig};
+pub use kubeconfig::{admin_kubeconfig, component_kubeconfig, server_url, user_kubeconfig};
 pub use pod::{
     PKI_DIR, PodSpecification, Probes, Source, annotations, disruption_budget, images, selector, template,
 };

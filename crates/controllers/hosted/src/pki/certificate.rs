@@ -12,7 +12,7 @@ use rcgen::{
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::{BACKDATE, LEAF_VALIDITY, Profile, ROOT_VALIDITY, Root};
+use super::{BACKDATE, Profile, ROOT_VALIDITY, Root};
 
 /// Why a certificate could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,9 @@ pub struct Pair {
 /// Makes a root.
 pub(super) fn make_root(root: Root, now: Timestamp) -> Result<Pair, CertificateError> {
     let key = KeyPair::generate()?;
-    let mut params = params(root.common_name(), &[], now, ROOT_VALIDITY, None);
+    let start = now.as_second() - whole_seconds(BACKDATE);
+    let end = now.as_second().saturating_add(whole_seconds(ROOT_VALIDITY));
+    let mut params = params(root.common_name(), None, start, end);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![
         KeyUsagePurpose::DigitalSignature,
@@ -58,18 +60,23 @@ pub(super) fn make_root(root: Root, now: Timestamp) -> Result<Pair, CertificateE
     })
 }
 
-/// Makes a leaf below a root. It ends no later than the root does.
-pub(super) fn make_leaf(profile: &Profile, root: &Pair, now: Timestamp) -> Result<Pair, CertificateError> {
+/// Makes a leaf below a root. It begins when the root did, so that it holds at once however far this clock is ahead of
+/// others; it ends no later than the root does.
+pub(super) fn make_leaf(
+    profile: &Profile,
+    root: &Pair,
+    now: Timestamp,
+    life: Duration,
+) -> Result<Pair, CertificateError> {
     let issuer_facts = Facts::read(&root.certificate)?;
     let issuer = Issuer::from_ca_cert_pem(&root.certificate, read_key(&root.key)?)?;
     let key = KeyPair::generate()?;
-    let mut params = params(
-        &profile.common_name,
-        &profile.organizations,
-        now,
-        LEAF_VALIDITY,
-        Some(issuer_facts.not_after),
-    );
+    let now_seconds = now.as_second();
+    let start = (now_seconds - whole_seconds(BACKDATE)).min(issuer_facts.not_before);
+    let end = now_seconds
+        .saturating_add(whole_seconds(life))
+        .min(issuer_facts.not_after);
+    let mut params = params(&profile.common_name, profile.organization.as_deref(), start, end);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![
         KeyUsagePurpose::DigitalSignature,
@@ -111,26 +118,18 @@ pub(super) fn read_key(pem: &str) -> Result<KeyPair, CertificateError> {
     KeyPair::from_pem(pem).map_err(CertificateError::ReadKey)
 }
 
-fn params(
-    common_name: &str,
-    organizations: &[String],
-    now: Timestamp,
-    validity: Duration,
-    latest: Option<i64>,
-) -> CertificateParams {
+fn params(common_name: &str, organization: Option<&str>, start: i64, end: i64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    for organization in organizations {
+    if let Some(organization) = organization {
         params
             .distinguished_name
-            .push(DnType::OrganizationName, organization.as_str());
+            .push(DnType::OrganizationName, organization);
     }
     params.distinguished_name.push(DnType::CommonName, common_name);
     let seconds = |time: i64| date_time_ymd(1970, 1, 1) + Duration::from_secs(time.max(0).cast_unsigned());
-    let now = now.as_second();
-    let end = now.saturating_add(whole_seconds(validity));
-    params.not_before = seconds(now - whole_seconds(BACKDATE));
-    params.not_after = seconds(latest.map_or(end, |latest| latest.min(end)));
+    params.not_before = seconds(start);
+    params.not_after = seconds(end);
     params
 }
 
@@ -254,7 +253,7 @@ fn with_certificate<T>(
 }
 
 /// Whether `root` signed `leaf`; both PEM.
-pub(super) fn signed_by(leaf: &str, root: &str) -> Result<bool, CertificateError> {
+pub fn signed_by(leaf: &str, root: &str) -> Result<bool, CertificateError> {
     with_certificate(leaf, |leaf| {
         with_certificate(root, |root| {
             leaf.issuer() == root.subject() && leaf.verify_signature(Some(root.public_key())).is_ok()

@@ -65,8 +65,8 @@ impl<'a> FromIterator<&'a str> for LeafNames {
 pub struct Profile {
     /// The subject's common name: a user, where it is a client's.
     pub common_name: String,
-    /// The subject's organizations: groups, where it is a client's.
-    pub organizations: Vec<String>,
+    /// The subject's organization: a group, where it is a client's.
+    pub organization: Option<String>,
     /// The names that it holds for.
     pub names: LeafNames,
     /// A server may show it.
@@ -122,21 +122,21 @@ impl Leaf {
     pub fn profile(self, names: LeafNames) -> Profile {
         // The group needs no binding in the hosted cluster, where this controller writes nothing yet.
         const MASTERS: &str = "system:masters";
-        let (common_name, organizations, server, client): (_, &[&str], _, _) = match self {
-            Self::ApiServer => ("kube-apiserver", &[], true, false),
-            Self::ApiServerKubeletClient => ("kube-apiserver-kubelet-client", &[MASTERS], false, true),
-            Self::ApiServerEtcdClient => ("kube-apiserver-etcd-client", &[], false, true),
-            Self::FrontProxyClient => ("front-proxy-client", &[], false, true),
+        let (common_name, organization, server, client) = match self {
+            Self::ApiServer => ("kube-apiserver", None, true, false),
+            Self::ApiServerKubeletClient => ("kube-apiserver-kubelet-client", Some(MASTERS), false, true),
+            Self::ApiServerEtcdClient => ("kube-apiserver-etcd-client", None, false, true),
+            Self::FrontProxyClient => ("front-proxy-client", None, false, true),
             // etcd's own gateway is a client of the server's certificate.
-            Self::EtcdServer => ("etcd-server", &[], true, true),
-            Self::EtcdPeer => ("etcd-peer", &[], true, true),
-            Self::ControllerManager => ("system:kube-controller-manager", &[], false, true),
-            Self::Scheduler => ("system:kube-scheduler", &[], false, true),
-            Self::Admin => ("kubernetes-admin", &[MASTERS], false, true),
+            Self::EtcdServer => ("etcd-server", None, true, true),
+            Self::EtcdPeer => ("etcd-peer", None, true, true),
+            Self::ControllerManager => ("system:kube-controller-manager", None, false, true),
+            Self::Scheduler => ("system:kube-scheduler", None, false, true),
+            Self::Admin => ("kubernetes-admin", Some(MASTERS), false, true),
         };
         Profile {
             common_name: common_name.to_owned(),
-            organizations: organizations.iter().map(|&name| name.to_owned()).collect(),
+            organization: organization.map(str::to_owned),
             names,
             server,
             client,

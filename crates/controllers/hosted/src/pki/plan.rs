@@ -1,11 +1,13 @@
 //! Judges what is there and says what has to be made. Time and Secrets come in, verdicts go out.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::certificate::{self, CertificateError, Facts, Pair, whole_seconds};
-use super::{LEAF_VALIDITY, Profile, Root, secret};
+use super::{Profile, Root, secret};
 
 /// A root or key pair that can be used. It has no `Debug`: it holds keys.
 #[derive(Clone)]
@@ -22,9 +24,14 @@ impl Material {
         certificate::make_key_pair().map(Self)
     }
 
-    /// Makes a leaf below this root.
-    pub fn make_leaf(&self, profile: &Profile, now: Timestamp) -> Result<Self, CertificateError> {
-        certificate::make_leaf(profile, &self.0, now).map(Self)
+    /// Makes a leaf below this root, for so long, or until the root ends.
+    pub fn make_leaf(
+        &self,
+        profile: &Profile,
+        now: Timestamp,
+        life: Duration,
+    ) -> Result<Self, CertificateError> {
+        certificate::make_leaf(profile, &self.0, now, life).map(Self)
     }
 
     /// The certificate, or the public key, PEM.
@@ -126,6 +133,8 @@ pub enum LeafState {
     Absent,
     /// A third of its life is left, or less.
     Due,
+    /// Its life is over.
+    Ended,
     /// It says something other than it should.
     Differs,
     /// It is not signed by the root.
@@ -142,8 +151,14 @@ pub struct Judged {
     pub material: Option<Material>,
 }
 
-/// Judges the Secret of a leaf.
-pub fn judge_leaf(profile: &Profile, secret: Option<&Secret>, root: &Material, now: Timestamp) -> Judged {
+/// Judges the Secret of a leaf. `life` is what leaves are made for.
+pub fn judge_leaf(
+    profile: &Profile,
+    secret: Option<&Secret>,
+    root: &Material,
+    now: Timestamp,
+    life: Duration,
+) -> Judged {
     let bad = |state| Judged {
         state,
         material: None,
@@ -164,12 +179,7 @@ pub fn judge_leaf(profile: &Profile, secret: Option<&Secret>, root: &Material, n
         return bad(LeafState::OtherRoot);
     }
     let says = facts.common_name == profile.common_name
-        && facts
-            .organizations
-            .iter()
-            .eq(&std::collections::BTreeSet::from_iter(
-                profile.organizations.clone(),
-            ))
+        && facts.organizations.iter().eq(&profile.organization)
         && facts.dns == profile.names.dns
         && facts.ips == profile.names.ips
         && (facts.server, facts.client) == (profile.server, profile.client);
@@ -177,9 +187,12 @@ pub fn judge_leaf(profile: &Profile, secret: Option<&Secret>, root: &Material, n
         return bad(LeafState::Differs);
     }
     // Of the life that leaves are given, even where a root that ends soon has made this one shorter.
-    let renew_at = (facts.not_after - whole_seconds(LEAF_VALIDITY) / 3).max(facts.not_before);
+    let renew_at = (facts.not_after - whole_seconds(life) / 3).max(facts.not_before);
     let root_ends_first = Facts::read(root.certificate()).is_ok_and(|root| root.not_after <= facts.not_after);
-    if now.as_second() >= facts.not_after || (now.as_second() >= renew_at && !root_ends_first) {
+    if now.as_second() >= facts.not_after {
+        return bad(LeafState::Ended);
+    }
+    if now.as_second() >= renew_at && !root_ends_first {
         return bad(LeafState::Due);
     }
     Judged {

@@ -1,4 +1,4 @@
-use super::certificate::{Pair, signed_by};
+use super::certificate::Pair;
 use super::*;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
@@ -27,7 +27,7 @@ fn serving() -> Profile {
 }
 
 fn leaf(root: &Material, profile: &Profile, now: Timestamp) -> Secret {
-    root.make_leaf(profile, now)
+    root.make_leaf(profile, now, LEAF_VALIDITY)
         .unwrap()
         .leaf_secret(ObjectMeta::default(), None)
 }
@@ -51,7 +51,7 @@ fn a_root_says_what_kubeadms_does_and_reads_back() {
         assert!(facts.is_authority);
         assert_eq!(facts.common_name, kind.common_name());
         assert_eq!(facts.not_after, at(3650).as_second());
-        assert_eq!(facts.not_before, at(0).as_second() - 300);
+        assert_eq!(facts.not_before, at(0).as_second() - 2 * 3600);
         let secret = made.root_secret(ObjectMeta::default());
         assert_eq!(secret.type_.as_deref(), Some("cluster.x-k8s.io/secret"));
         let read = good(judge_root(Some(&secret), true, at(1)));
@@ -63,12 +63,12 @@ fn a_root_says_what_kubeadms_does_and_reads_back() {
 fn roots_know_nothing_of_each_other() {
     let (cluster, etcd) = (root(Root::Cluster), root(Root::Etcd));
     let profile = Leaf::ApiServerEtcdClient.profile(LeafNames::default());
-    let client = cluster.make_leaf(&profile, at(0)).unwrap();
+    let client = cluster.make_leaf(&profile, at(0), LEAF_VALIDITY).unwrap();
     assert!(signed_by(client.certificate(), cluster.certificate()).unwrap());
     assert!(!signed_by(client.certificate(), etcd.certificate()).unwrap());
     let secret = client.leaf_secret(ObjectMeta::default(), None);
     assert_eq!(
-        judge_leaf(&profile, Some(&secret), &etcd, at(1)).state,
+        judge_leaf(&profile, Some(&secret), &etcd, at(1), LEAF_VALIDITY).state,
         LeafState::OtherRoot
     );
 }
@@ -85,7 +85,7 @@ fn a_missing_root_is_made_only_where_none_was_used() {
 fn what_is_no_usable_root_is_refused_and_never_replaced() {
     let made = root(Root::Cluster);
     let other = root(Root::Cluster);
-    let leaf = made.make_leaf(&serving(), at(0)).unwrap();
+    let leaf = made.make_leaf(&serving(), at(0), LEAF_VALIDITY).unwrap();
     for (secret, problem) in [
         (Secret::default(), "tls.crt"),
         (secret("nonsense", made.key()), "PEM"),
@@ -140,7 +140,7 @@ fn a_leaf_says_what_its_profile_says() {
 fn a_leaf_is_renewed_when_a_third_of_its_life_is_left() {
     let root = root(Root::Cluster);
     let secret = leaf(&root, &serving(), at(0));
-    let state = |days| judge_leaf(&serving(), Some(&secret), &root, at(days)).state;
+    let state = |days| judge_leaf(&serving(), Some(&secret), &root, at(days), LEAF_VALIDITY).state;
     let LeafState::Good { renew_at } = state(0) else {
         panic!("not good")
     };
@@ -148,15 +148,19 @@ fn a_leaf_is_renewed_when_a_third_of_its_life_is_left() {
     assert!((renew_at - two_thirds).abs() < 3600, "{renew_at} {two_thirds}");
     assert_eq!(state(243), LeafState::Good { renew_at });
     assert_eq!(state(244), LeafState::Due);
-    assert_eq!(state(400), LeafState::Due);
+    assert_eq!(state(364), LeafState::Due);
+    assert_eq!(state(365), LeafState::Ended);
+    // From the next day of a clock that was behind, and from the day before.
+    assert_eq!(state(-1), LeafState::Good { renew_at });
 }
 
 #[test]
 fn a_leaf_is_made_anew_for_other_names_another_root_or_when_it_can_not_be_read() {
     let (one, two) = (root(Root::Cluster), root(Root::Cluster));
     let present = leaf(&one, &serving(), at(0));
-    let judge =
-        |profile: &Profile, secret: Option<&Secret>, root| judge_leaf(profile, secret, root, at(1)).state;
+    let judge = |profile: &Profile, secret: Option<&Secret>, root| {
+        judge_leaf(profile, secret, root, at(1), LEAF_VALIDITY).state
+    };
     assert_eq!(judge(&serving(), None, &one), LeafState::Absent);
     assert_eq!(judge(&serving(), Some(&present), &two), LeafState::OtherRoot);
     assert_eq!(
@@ -181,7 +185,7 @@ fn a_leaf_is_made_anew_for_other_names_another_root_or_when_it_can_not_be_read()
 fn a_leaf_ends_no_later_than_its_root_and_is_not_renewed_in_a_circle_for_that() {
     let root = root(Root::Cluster);
     let secret = leaf(&root, &serving(), at(3600));
-    let judged = judge_leaf(&serving(), Some(&secret), &root, at(3601));
+    let judged = judge_leaf(&serving(), Some(&secret), &root, at(3601), LEAF_VALIDITY);
     assert!(
         matches!(judged.state, LeafState::Good { .. }),
         "{:?}",
@@ -195,11 +199,41 @@ fn a_renewal_keeps_all_of_the_secret_but_the_pair() {
     let mut present = leaf(&root, &serving(), at(0));
     present.metadata.resource_version = Some("7".to_owned());
     let renewed = root
-        .make_leaf(&serving(), at(300))
+        .make_leaf(&serving(), at(300), LEAF_VALIDITY)
         .unwrap()
         .leaf_secret(ObjectMeta::default(), Some(&present));
     assert_eq!(renewed.metadata, present.metadata);
     assert_ne!(renewed.data, present.data);
+}
+
+#[test]
+fn a_leaf_that_a_clock_ahead_made_holds_at_once() {
+    let root = root(Root::Cluster);
+    let facts = |secret: &Secret| {
+        Facts::read(std::str::from_utf8(&secret.data.as_ref().unwrap()["tls.crt"].0).unwrap()).unwrap()
+    };
+    let ahead = facts(&leaf(&root, &serving(), at(30)));
+    assert!(ahead.not_before < at(0).as_second());
+    // Where the clock is behind the one that made the root, too.
+    let behind = facts(&leaf(&root, &serving(), at(-1)));
+    assert!(behind.not_before < at(-1).as_second());
+}
+
+#[test]
+fn the_life_of_a_leaf_is_what_was_asked_for_and_its_last_third_is_for_renewal() {
+    let root = root(Root::Cluster);
+    let life = SHORTEST_LEAF_VALIDITY;
+    let made = root.make_leaf(&serving(), at(0), life).unwrap();
+    let secret = made.leaf_secret(ObjectMeta::default(), None);
+    let state = |minutes| {
+        let now = at(0) + SignedDuration::from_mins(minutes);
+        judge_leaf(&serving(), Some(&secret), &root, now, life).state
+    };
+    let renew_at = at(0).as_second() + 20 * 60;
+    assert_eq!(state(0), LeafState::Good { renew_at });
+    assert_eq!(state(19), LeafState::Good { renew_at });
+    assert_eq!(state(20), LeafState::Due);
+    assert_eq!(state(30), LeafState::Ended);
 }
 
 #[test]
