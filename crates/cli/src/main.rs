@@ -4,6 +4,7 @@ mod apiserver;
 mod connect;
 mod documents;
 mod files;
+mod get;
 mod install;
 mod manager;
 mod manifests;
@@ -28,18 +29,18 @@ struct Cli {
     command: Command,
 }
 
+// What a command is, the help of its arguments says: a comment here would take its place.
 #[derive(Subcommand)]
 enum Command {
-    /// Run everything on this machine: an API server, the controllers, simulated pods, and a live tree
     Up(Box<up::Args>),
     /// Run the controllers against a Kubernetes cluster
     Manager(Box<manager::Args>),
-    /// Run a Kubernetes API server for development and tests
     Apiserver(apiserver::Args),
-    /// Be a node of a cluster that runs its pods as processes of this machine
     #[cfg(target_os = "linux")]
     Podlet(Box<podlet::Args>),
-    /// Install the custom resources, roles and the manager into a cluster
+    /// Get what gives access to a hosted cluster
+    #[command(subcommand)]
+    Get(get::Command),
     Install(install::Args),
     /// Print what `install` applies, for kubectl, Helm or GitOps
     Manifests(manifests::Args),
@@ -62,6 +63,7 @@ async fn run() -> ExitCode {
         Command::Apiserver(args) => apiserver::run(args).await,
         #[cfg(target_os = "linux")]
         Command::Podlet(args) => podlet::run(*args).await.map(|()| ExitCode::SUCCESS),
+        Command::Get(command) => get::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Install(args) => install::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Manifests(args) => manifests::run(&args).map(|()| ExitCode::SUCCESS),
     };
@@ -100,5 +102,19 @@ mod tests {
     fn arguments_are_consistent() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_teaches() {
+        use clap::CommandFactory as _;
+        let cli = Cli::command();
+        for path in [&["up"][..], &["apiserver"], &["install"], &["get", "kubeconfig"]] {
+            let mut command = &cli;
+            for name in path {
+                command = command.find_subcommand(name).unwrap();
+            }
+            assert!(command.get_about().is_some(), "{path:?}");
+            assert!(command.get_long_about().is_some(), "{path:?}");
+        }
     }
 }

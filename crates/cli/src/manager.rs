@@ -6,7 +6,9 @@ use crate::signals::Signals;
 use anyhow::{Context, Result, bail};
 use clusterwright_api::{Cluster, HostedControlPlane};
 use clusterwright_clock::Clock;
-use clusterwright_runtime::config::ManagerArgs;
+use clusterwright_hosted::HostedControlPlanes;
+use clusterwright_hosted::pki::{ROOT_VALIDITY, SHORTEST_LEAF_VALIDITY};
+use clusterwright_runtime::config::{ManagerArgs, parse_duration};
 use clusterwright_runtime::health::Health;
 use clusterwright_runtime::leader;
 use clusterwright_runtime::manager::{HttpServer, Manager, Options};
@@ -16,6 +18,7 @@ use clusterwright_runtime::telemetry::LogArgs;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The name of the Lease.
@@ -28,10 +31,27 @@ pub struct Args {
     /// Reconcile only objects whose label cluster.x-k8s.io/watch-filter has this value [default: all]
     #[arg(long, value_name = "VALUE")]
     watch_filter: Option<String>,
+    /// How long certificates of hosted control planes are valid, 30m to 87600h; they are renewed when a third of it is
+    /// left. One that is there keeps the life that it was made for
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = parse_certificate_life)]
+    certificate_life: Duration,
     #[command(flatten)]
     manager: ManagerArgs,
     #[command(flatten)]
     logs: LogArgs,
+}
+
+fn parse_certificate_life(text: &str) -> Result<Duration, String> {
+    let life = parse_duration(text).map_err(|error| error.to_string())?;
+    if life < SHORTEST_LEAF_VALIDITY {
+        return Err(
+            "it is shorter than 30m, in which programs may not see the new certificates in time".to_owned(),
+        );
+    }
+    if life > ROOT_VALIDITY {
+        return Err("it is longer than 87600h, after which the roots end".to_owned());
+    }
+    Ok(life)
 }
 
 pub async fn run(args: Args) -> Result<()> {
@@ -75,6 +95,9 @@ pub async fn run(args: Args) -> Result<()> {
         namespace: args.manager.watch_namespace().map(str::to_owned),
         watch_filter: args.watch_filter,
         concurrency: args.manager.max_concurrent_reconciles,
+        hosted: HostedControlPlanes {
+            leaf_life: args.certificate_life,
+        },
         clusters: false,
     };
     operators::add(&mut manager, &leader::identity(), &options)?;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clusterwright_api::HostedControlPlane;
 use clusterwright_api::meta::WATCH_FILTER_LABEL;
+use clusterwright_hosted::HostedControlPlanes;
 use clusterwright_runtime::cache::{Cache, CacheOptions, Scope};
 use clusterwright_runtime::client::Client;
 use clusterwright_runtime::controller::Environment;
@@ -24,6 +25,8 @@ pub struct Options {
     pub watch_filter: Option<String>,
     /// How many objects a controller reconciles at once; each controller's own number by default.
     pub concurrency: Option<NonZeroUsize>,
+    /// How long certificates of hosted control planes are valid.
+    pub hosted: HostedControlPlanes,
     /// Whether the part of Cluster API's core manager that is needed is played here.
     pub clusters: bool,
 }
@@ -55,7 +58,7 @@ pub fn add(manager: &mut Manager, instance: &str, options: &Options) -> Result<(
         recorder,
     };
 
-    let mut hosted = clusterwright_hosted::controller(&client);
+    let mut hosted = clusterwright_hosted::controller_with(&client, options.hosted);
     let mut cluster = options
         .clusters
         .then(|| clusterwright_cluster::controller(&client));

@@ -66,7 +66,7 @@ async fn kubeconfig(client: &Client, namespace: &str, cluster: &str) -> Result<O
 }
 
 /// The port of this machine that leads to a load balancer's first port.
-fn host_port(service: &Service) -> Option<u16> {
+pub fn host_port(service: &Service) -> Option<u16> {
     let spec = service.spec.as_ref()?;
     if spec.type_.as_deref() != Some("LoadBalancer") {
         return None;

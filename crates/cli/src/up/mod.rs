@@ -1,7 +1,7 @@
 //! `clusterwright up`: everything on this machine, until it is stopped.
 
 #[cfg(target_os = "linux")]
-mod hosted;
+pub mod hosted;
 pub mod manifests;
 mod objects;
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
