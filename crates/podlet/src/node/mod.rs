@@ -7,6 +7,7 @@ mod machine;
 mod pods;
 mod registration;
 mod report;
+mod room;
 mod sources;
 mod starting;
 mod told;

@@ -20,6 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use tokio::time::{Instant, sleep, timeout};
 
 use super::machine::Machine;
+use super::room;
 
 /// The version of the kubelet that the podlet is taken for.
 const KUBELET: &str = "v1.36.3+podlet";
@@ -72,13 +73,17 @@ impl Registration {
     async fn keep(&self) {
         let mut node: Option<Node> = None;
         let mut reported = Instant::now();
+        let mut was_lacking = false;
         loop {
+            let lacking = room::lacking(&self.machine.claims);
             let kept = async {
                 let registered = match node.take() {
-                    Some(node) if reported.elapsed() < REPORT => node,
+                    Some(node) if reported.elapsed() < REPORT && was_lacking == lacking.is_some() => node,
                     _ => {
                         reported = Instant::now();
-                        self.register().await?
+                        let registered = self.register(lacking.as_deref()).await?;
+                        was_lacking = lacking.is_some();
+                        registered
                     }
                 };
                 // The lease is owned by the node, and gone if someone has deleted that.
@@ -103,7 +108,7 @@ impl Registration {
         }
     }
 
-    async fn register(&self) -> Result<Node, Error> {
+    async fn register(&self, lacking: Option<&str>) -> Result<Node, Error> {
         let machine = &self.machine;
         let key = ObjectKey::cluster(machine.node.as_ref());
         let before = machine.client.get_live::<Node>(&key).await?;
@@ -111,7 +116,7 @@ impl Registration {
         let now = machine.clock.now();
         let old = before.and_then(|node| node.status).unwrap_or_default();
         let status = Node {
-            status: Some(self.status(&old.conditions.unwrap_or_default(), now)),
+            status: Some(self.status(conditions(&old.conditions.unwrap_or_default(), lacking, now))),
             ..self.node()
         };
         machine.client.apply_status(&status).await?;
@@ -136,7 +141,7 @@ impl Registration {
         }
     }
 
-    fn status(&self, old: &[NodeCondition], now: Timestamp) -> NodeStatus {
+    fn status(&self, conditions: Vec<NodeCondition>) -> NodeStatus {
         let machine = &self.machine;
         let resources: BTreeMap<String, Quantity> = machine
             .capacity
@@ -154,7 +159,7 @@ impl Registration {
             ]),
             allocatable: Some(resources.clone()),
             capacity: Some(resources),
-            conditions: Some(conditions(old, now)),
+            conditions: Some(conditions),
             daemon_endpoints: Some(NodeDaemonEndpoints {
                 kubelet_endpoint: Some(DaemonEndpoint {
                     port: self.port.into(),
@@ -193,7 +198,16 @@ impl Registration {
 }
 
 /// The kubelet's conditions; their times of transition stay with their status.
-fn conditions(old: &[NodeCondition], now: Timestamp) -> Vec<NodeCondition> {
+fn conditions(old: &[NodeCondition], lacking: Option<&str>, now: Timestamp) -> Vec<NodeCondition> {
+    let disk = match lacking {
+        Some(lacking) => ("DiskPressure", "True", "KubeletHasDiskPressure", lacking),
+        None => (
+            "DiskPressure",
+            "False",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+    };
     let all = [
         (
             "MemoryPressure",
@@ -201,12 +215,7 @@ fn conditions(old: &[NodeCondition], now: Timestamp) -> Vec<NodeCondition> {
             "KubeletHasSufficientMemory",
             "kubelet has sufficient memory available",
         ),
-        (
-            "DiskPressure",
-            "False",
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure",
-        ),
+        disk,
         (
             "PIDPressure",
             "False",

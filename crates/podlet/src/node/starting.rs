@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::machine::Machine;
+use super::room;
 use super::sources::{Found, Tokens};
 use super::volumes;
 use crate::environment::{Objects, environment};
@@ -77,7 +78,10 @@ impl Starter {
             let pod = self.pod.borrow_and_update().clone();
             match volumes::write(&self.machine, &pod, &self.tokens).await {
                 Ok(volumes) => return volumes,
-                Err(error) => self.warn(&pod, "FailedMount", error.to_string()),
+                Err(error) => {
+                    let note = room::explained(&self.machine.claims, &error);
+                    self.warn(&pod, "FailedMount", note);
+                }
             }
             self.news().await;
         }

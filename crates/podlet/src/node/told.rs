@@ -138,6 +138,12 @@ fn news(pod: &Pod, image: &str, before: Option<&ContainerState>, now: &Container
         let note = format!("{} probe failed: {}", unhealthy.probe, unhealthy.message);
         add(EventType::Warning, "Unhealthy", "Probing", note);
     }
+    if let Some(why) = &now.hook_failed
+        && before.and_then(|before| before.hook_failed.as_ref()).is_none()
+    {
+        let note = format!("PostStartHook failed: {why}");
+        add(EventType::Warning, "FailedPostStartHook", "Starting", note);
+    }
     all
 }
 

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::machine::Machine;
 use super::report;
+use super::room;
 use super::sources::Tokens;
 use super::starting::Starter;
 use super::told::Teller;
@@ -218,6 +219,11 @@ impl Worker {
     /// Takes over what the pod's life says.
     fn copy(&mut self, mut state: PodState) {
         state.started = self.state.borrow().started;
+        if has_failed(&self.state.borrow(), &state)
+            && let Some(lacking) = room::lacking(&self.machine.claims)
+        {
+            self.teller.warn(&self.pod, "DiskFull", "Running", lacking);
+        }
         self.state.send_replace(state);
     }
 
@@ -294,8 +300,8 @@ impl Worker {
             && let Err(error) = volumes::write(&self.machine, &self.pod, &self.tokens).await
         {
             self.again = Some(Instant::now() + LONGEST_RETRY);
-            self.teller
-                .warn(&self.pod, "FailedMount", "Updating", error.to_string());
+            let note = room::explained(&self.machine.claims, &error);
+            self.teller.warn(&self.pod, "FailedMount", "Updating", note);
         }
     }
 
@@ -374,6 +380,21 @@ pub async fn delete(machine: &Machine, pod: &Pod) -> Result<(), clusterwright_ru
         Err(error) if error.is_conflict() => Ok(()),
         deleted => deleted.map(drop),
     }
+}
+
+/// Whether a container has just ended other than well.
+fn has_failed(before: &PodState, now: &PodState) -> bool {
+    let all = |state: &PodState| {
+        state
+            .init
+            .iter()
+            .chain(&state.containers)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let failed = |state: &State| matches!(state, State::Terminated(ended) if ended.code != 0);
+    let mut pairs = all(before).into_iter().zip(all(now));
+    pairs.any(|(before, now)| failed(&now.state) && before.state != now.state)
 }
 
 /// All containers of a pod that is not run wait, and say why.

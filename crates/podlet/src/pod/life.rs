@@ -16,10 +16,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::back_off::BackOff;
+use super::hooks::has_begun;
 use super::log::{Log, Stream};
-use super::plan::{ContainerPlan, Hook, PodPlan, RestartPolicy};
+use super::plan::{ContainerPlan, PodPlan, RestartPolicy};
 use super::state::{ContainerState, PodState, State, Terminated};
-use crate::isolation::{Ending, Error, Isolation, Namespaces, Process, Running, Signal, Streams};
+use crate::isolation::{Ending, Error, Isolation, Namespaces, Running, Signal, Streams};
 
 /// What a container that is to be killed has at least, after its hook took all of the grace.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
@@ -225,9 +226,11 @@ impl Life {
                         container.handle = Some(started.running.handle());
                         container.process = Some(Arc::new(started.plan.process.clone()));
                         container.unhealthy = None;
-                        // Without a probe it has done what it is to do.
-                        container.started = started.plan.probes.startup.is_none();
-                        container.ready = container.started && started.plan.probes.readiness.is_none();
+                        container.hook_failed = None;
+                        (container.started, container.ready) = (false, false);
+                        if started.plan.post_start.is_none() {
+                            has_begun(container, &started.plan);
+                        }
                     });
                     self.finish(which, restarts, started, began).await
                 }
@@ -309,9 +312,10 @@ impl Life {
 
     async fn begin(&self, name: &str, restarts: u32, plan: ContainerPlan) -> Result<Started, String> {
         let shown = |error: std::io::Error| error.to_string();
-        let log = Log::create(&self.around.logs.join(name), restarts, self.around.clock).map_err(shown)?;
-        let log = Arc::new(log);
-        empty_words(&plan.last_words).map_err(shown)?;
+        let log = Log::create(&self.around.logs.join(name), restarts, self.around.clock);
+        let log = Arc::new(log.map_err(|error| format!("failed to begin its log: {error}"))?);
+        empty_words(&plan.last_words)
+            .map_err(|error| format!("failed to make the file for its termination message: {error}"))?;
         let (output, output_end) = std::io::pipe().map_err(shown)?;
         let (error, error_end) = std::io::pipe().map_err(shown)?;
         let streams = Streams {
@@ -359,7 +363,7 @@ impl Life {
                 self.change(which, |container| container.ready = false);
                 self.kill(name, restarts, &mut started, grace).await
             }
-            grace = self.probe(which, &started.plan, &handle) => {
+            grace = self.attend(which, &started.plan, &handle) => {
                 self.kill(name, restarts, &mut started, grace).await
             }
         };
@@ -392,7 +396,11 @@ impl Life {
             if let Some(hook) = &started.plan.pre_stop {
                 tokio::select! {
                     ending = started.running.ended() => return ending,
-                    _ = timeout_at(deadline, self.hook(hook, &started.plan.process, &handle)) => {}
+                    done = timeout_at(deadline, self.hook(hook, &started.plan.process, &handle)) => {
+                        if let Ok(Err(message)) = done {
+                            tracing::warn!(container = name, message, "a preStop hook failed");
+                        }
+                    }
                     // Less time: the hook is not waited for any longer.
                     sooner = self.wished_end(name, restarts, Some(grace)) => {
                         grace = sooner;
@@ -417,29 +425,6 @@ impl Life {
         }
         handle.signal(Signal::KILL)?;
         started.running.ended().await
-    }
-
-    /// Runs what is to be done before a container ends.
-    async fn hook(&self, hook: &Hook, process: &Process, handle: &crate::isolation::Handle) {
-        match hook {
-            Hook::Sleep(time) => sleep(*time).await,
-            Hook::Command(command) => {
-                let process = Process {
-                    argv: command.clone(),
-                    ..process.clone()
-                };
-                let run = async {
-                    let streams = Streams::null().map_err(Error::Talk)?;
-                    let mut visitor = self.around.isolation.visit(handle, process, streams).await?;
-                    visitor.ended().await
-                };
-                match run.await {
-                    Ok(Ending::Exited(0)) => {}
-                    Ok(ending) => tracing::warn!(?command, ?ending, "a preStop hook failed"),
-                    Err(error) => tracing::warn!(?command, %error, "a preStop hook did not run"),
-                }
-            }
-        }
     }
 
     fn stopping(&self) -> bool {

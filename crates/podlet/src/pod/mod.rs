@@ -1,6 +1,7 @@
 //! A pod's processes: from its spec to a plan, and the life of that plan.
 
 mod back_off;
+mod hooks;
 mod life;
 mod log;
 mod plan;

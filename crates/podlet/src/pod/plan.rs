@@ -128,6 +128,8 @@ pub struct ContainerPlan {
     pub process: Process,
     /// Whether it has started, is alive, is ready.
     pub probes: Probes,
+    /// What is run as soon as it has been started, which it is only when that has ended well.
+    pub post_start: Option<Hook>,
     /// What is run before it is ended.
     pub pre_stop: Option<Hook>,
     /// Where on this machine it leaves its last words.
@@ -136,7 +138,7 @@ pub struct ContainerPlan {
     pub last_words_from_log: bool,
 }
 
-/// What is done before a container is ended.
+/// What is done after a container has been started, or before it is ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// A command in the container.
@@ -360,10 +362,8 @@ pub fn container(
     entries.extend(mounts(container, &env, facts)?);
     let security = container.security_context.as_ref();
     process.env = env;
-    let hook = container
-        .lifecycle
-        .as_ref()
-        .and_then(|lifecycle| lifecycle.pre_stop.as_ref());
+    let lifecycle = container.lifecycle.clone().unwrap_or_default();
+    let hook = |of: Option<LifecycleHandler>, field| of.map(|of| hook(&of, field, container)).transpose();
     Ok(ContainerPlan {
         root: Root {
             at: facts.root_at.clone(),
@@ -373,13 +373,14 @@ pub fn container(
         },
         process,
         probes: Probes::of(container),
-        pre_stop: hook.map(|hook| pre_stop(hook, container)).transpose()?,
+        post_start: hook(lifecycle.post_start, "postStart")?,
+        pre_stop: hook(lifecycle.pre_stop, "preStop")?,
         last_words,
         last_words_from_log: container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),
     })
 }
 
-fn pre_stop(hook: &LifecycleHandler, container: &Container) -> Result<Hook, Refusal> {
+fn hook(hook: &LifecycleHandler, field: &str, container: &Container) -> Result<Hook, Refusal> {
     if let Some(exec) = &hook.exec {
         return Ok(Hook::Command(exec.command.clone().unwrap_or_default()));
     }
@@ -388,7 +389,7 @@ fn pre_stop(hook: &LifecycleHandler, container: &Container) -> Result<Hook, Refu
             u64::try_from(sleep.seconds).unwrap_or_default(),
         )));
     }
-    let field = format!("container {}: lifecycle.preStop", container.name);
+    let field = format!("container {}: lifecycle.{field}", container.name);
     Err(Refusal::of(field, "the podlet runs exec and sleep only"))
 }
 

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::life::{Life, Which};
 use super::plan::ContainerPlan;
 use super::state::Unhealthy;
 use crate::isolation::Handle;
 use crate::probe::{Counter, Outcome, Plan, check};
+
+/// How often a container is asked that has not answered well yet, if asking costs it nothing: periods are whole seconds,
+/// which is long for those who wait for it. Only answers at the period count against it.
+const SOON: Duration = Duration::from_millis(100);
 
 impl Life {
     /// Asks a container's probes and tells what they say, until one says that the container is to end: returns the
@@ -67,18 +71,27 @@ impl Life {
         let mut ticks = interval_at(first, probe.period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut counter = Counter::default();
+        let mut fresh = probe.means.is_light();
+        let mut due = true;
+        ticks.tick().await;
         loop {
-            ticks.tick().await;
             let isolation = &self.around.isolation;
             let outcome = check(isolation, handle, &plan.process, self.around.address, probe).await;
-            if let Outcome::Bad(message) = &outcome {
-                self.complain(which, name, message);
+            match &outcome {
+                Outcome::Good => fresh = false,
+                Outcome::Bad(message) if due => self.complain(which, name, message),
+                Outcome::Bad(_) => {}
             }
-            if let Some(well) = counter.add(&outcome, probe)
+            if (due || outcome == Outcome::Good)
+                && let Some(well) = counter.add(&outcome, probe)
                 && enough(well)
             {
                 return well;
             }
+            due = tokio::select! {
+                _ = ticks.tick() => true,
+                () = sleep(SOON), if fresh => false,
+            };
         }
     }
 

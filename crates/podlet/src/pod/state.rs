@@ -35,6 +35,8 @@ pub struct ContainerState {
     pub ready: bool,
     /// The last bad answer to a probe.
     pub unhealthy: Option<Unhealthy>,
+    /// Why it was ended as soon as it had been started.
+    pub hook_failed: Option<String>,
     /// What signals its first process and what visits it, while it runs.
     pub handle: Option<Handle>,
     /// What its first process was started as, while it runs: commands in it have the same user, rights and variables.
@@ -144,6 +146,7 @@ impl ContainerState {
             started: false,
             ready: false,
             unhealthy: None,
+            hook_failed: None,
             handle: None,
             process: None,
         }

@@ -71,6 +71,13 @@ pub enum Means {
     },
 }
 
+impl Means {
+    /// Whether asking costs so little that it may be done more often than is said: it starts no process.
+    pub fn is_light(&self) -> bool {
+        !matches!(self, Self::Command(_))
+    }
+}
+
 impl Probes {
     /// The probes of a container. One whose port has no number never succeeds, as if nobody listened.
     pub fn of(container: &Container) -> Self {

@@ -44,6 +44,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Waits until it ends by itself.
+    pub async fn ended(self) -> Result<(), PodletError> {
+        self.task.await.unwrap()
+    }
+
     /// Ends it and waits until it has.
     pub async fn stop(self) {
         self.shutdown.cancel();

@@ -91,6 +91,7 @@ impl Kubelet {
             started: true,
             ready: true,
             unhealthy: None,
+            hook_failed: None,
             handle: Some(running.handle()),
             process: Some(Arc::new(process)),
         };
