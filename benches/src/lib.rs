@@ -3,6 +3,7 @@
 pub mod figure;
 pub mod load;
 pub mod myapp;
+pub mod programs;
 
 use std::path::Path;
 use std::time::Duration;

@@ -18,6 +18,13 @@ struct Bench {
 
 const SERVER: &[&str] = &["etcd", "kube-apiserver"];
 
+const CONTROL_PLANE: &[&str] = &[
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
+
 const BENCHES: &[Bench] = &[
     Bench {
         name: "queue",
@@ -56,6 +63,24 @@ const BENCHES: &[Bench] = &[
         by_name_only: false,
     },
     Bench {
+        name: "podlet",
+        program: None,
+        tools: &[],
+        by_name_only: false,
+    },
+    Bench {
+        name: "hosted",
+        program: None,
+        tools: CONTROL_PLANE,
+        by_name_only: false,
+    },
+    Bench {
+        name: "roll",
+        program: None,
+        tools: CONTROL_PLANE,
+        by_name_only: false,
+    },
+    Bench {
         name: "build",
         program: Some("fresh_build"),
         tools: &[],
@@ -65,7 +90,7 @@ const BENCHES: &[Bench] = &[
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Which to run: queue, cache, apiserver, access, controller, up, build (default: all but build)
+    /// Which to run: queue, cache, apiserver, access, controller, up, podlet, hosted, roll, build (default: all but build)
     names: Vec<String>,
 }
 

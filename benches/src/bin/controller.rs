@@ -5,7 +5,7 @@
 //! start until each resource was reconciled twice: once to write the status, once to see that nothing is left to do.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clusterwright_benches::load::served;
 use clusterwright_benches::myapp::{MyApp, MyAppStatus, stored};
-use clusterwright_benches::{connect, figure, median};
+use clusterwright_benches::{connect, figure, median, programs};
 use clusterwright_clock::Clock;
 use clusterwright_runtime::cache::{Cache, CacheOptions, Change};
 use clusterwright_runtime::client::{Client, Error};
@@ -64,7 +64,7 @@ fn main() -> Result<()> {
 }
 
 fn compare(runtime: &tokio::runtime::Runtime) -> Result<()> {
-    let peer = build_peer()?;
+    let peer = programs::peer("controller")?;
     let ours = std::env::current_exe().context("failed to find this program")?;
     let server = ControlPlane::builder().start()?;
     let kubeconfig = server.kubeconfig();
@@ -119,25 +119,6 @@ fn measure(command: &mut Command) -> Result<Run> {
         );
     }
     serde_json::from_slice(&output.stdout).context("failed to read what a measured program printed")
-}
-
-/// Builds the controller-runtime program with the ordinary Go client.
-fn build_peer() -> Result<PathBuf> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
-    let exe = std::env::current_exe().context("failed to find this program")?;
-    let binary = exe.with_file_name("peer-controller");
-    let built = Command::new("go")
-        .current_dir(&module)
-        .env("CGO_ENABLED", "0")
-        .args(["build", "-trimpath", "-o"])
-        .arg(&binary)
-        .arg("./cmd/controller")
-        .status()
-        .context("failed to start go, which the peer is built with")?;
-    if !built.success() {
-        bail!("failed to build the controller-runtime program");
-    }
-    Ok(binary)
 }
 
 async fn define(client: &kube::Client) -> Result<()> {

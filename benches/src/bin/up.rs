@@ -1,17 +1,17 @@
 //! `clusterwright up --once`: from the start of the process to the end, when all objects of the example are ready.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use clusterwright_benches::{figure, median};
+use clusterwright_benches::{figure, median, programs};
 
 const ROUNDS: usize = 5;
 
 fn main() -> Result<()> {
-    let binary = build()?;
+    let binary = programs::clusterwright()?;
     let (mut seconds, mut bytes) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (took, peak) = once(&binary)?;
@@ -21,22 +21,6 @@ fn main() -> Result<()> {
     figure::at_most("up.until_ready", median(seconds), "s", 5.0);
     figure::at_most("up.peak_memory", median(bytes) / 1e6, "MB", 100.0);
     Ok(())
-}
-
-/// Builds the binary that users run, beside this one.
-fn build() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .current_dir(root)
-        .args(["build", "--release", "--quiet", "--package", "clusterwright"])
-        .status()
-        .context("failed to start cargo")?;
-    if !built.success() {
-        bail!("failed to build clusterwright");
-    }
-    let exe = std::env::current_exe().context("failed to find this program")?;
-    Ok(exe.with_file_name("clusterwright"))
 }
 
 /// How long one run takes, and its largest resident memory in bytes.
