@@ -6,6 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::Value;
 
+use crate::hosted::MINOR_RULE;
 use crate::{Cluster, HostedControlPlane, HostedControlPlaneTemplate, schema};
 
 /// The CRDs of our own resources, in the order of their names: those that an installation brings.
@@ -34,21 +35,25 @@ pub fn manifest(crd: &CustomResourceDefinition) -> Result<Value, serde_json::Err
 
 /// Rules that read spec and status together, which only the root of a schema can.
 fn add_root_rules(crd: &mut CustomResourceDefinition) {
+    let rules = [
+        (
+            "!has(self.spec.etcd) || !has(self.spec.etcd.volumeSize) || !has(self.status) || \
+             !has(self.status.etcdVolumeSize) || quantity(string(self.spec.etcd.volumeSize))\
+             .compareTo(quantity(string(self.status.etcdVolumeSize))) >= 0",
+            "spec.etcd.volumeSize may not be less than the volumes' size in status.etcdVolumeSize",
+        ),
+        (
+            MINOR_RULE,
+            "spec.version may not go back to an earlier minor: Kubernetes can't be downgraded",
+        ),
+    ];
     for schema in schemas(crd) {
-        schema
-            .x_kubernetes_validations
-            .get_or_insert_default()
-            .push(ValidationRule {
-                rule: "!has(self.spec.etcd) || !has(self.spec.etcd.volumeSize) || !has(self.status) || \
-                       !has(self.status.etcdVolumeSize) || quantity(string(self.spec.etcd.volumeSize))\
-                       .compareTo(quantity(string(self.status.etcdVolumeSize))) >= 0"
-                    .to_owned(),
-                message: Some(
-                    "spec.etcd.volumeSize may not be less than the volumes' size in status.etcdVolumeSize"
-                        .to_owned(),
-                ),
-                ..ValidationRule::default()
-            });
+        let all = schema.x_kubernetes_validations.get_or_insert_default();
+        all.extend(rules.map(|(rule, message)| ValidationRule {
+            rule: rule.to_owned(),
+            message: Some(message.to_owned()),
+            ..ValidationRule::default()
+        }));
     }
 }
 

@@ -54,6 +54,14 @@ words! {
         /// Something that the control plane needs is missing; the message names it.
         NotAvailable = "NotAvailable",
 
+        // What keeps pods from starting.
+        /// A pod does not get its image; the message names both.
+        ImagePullFailed = "ImagePullFailed",
+        /// A program ended, or can't be started; the message has its last words.
+        ContainerFailed = "ContainerFailed",
+        /// No node takes a pod; the message says what nodes lack.
+        PodUnschedulable = "PodUnschedulable",
+
         // Deletion, in its order.
         /// Controller manager, scheduler and API servers are going.
         DeletingAPIServers = "DeletingAPIServers",

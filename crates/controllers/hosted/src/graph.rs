@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use clusterwright_api::reasons::Reason;
 
+use crate::names::Component;
+
 /// A part of the control plane that is brought about as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Node {
@@ -52,6 +54,21 @@ impl Node {
             Self::Etcd => &[Self::Certificates],
             Self::ApiServer => &[Self::Certificates, Self::ServingCertificate, Self::Etcd],
             Self::ControllerManager | Self::Scheduler => &[Self::Certificates, Self::ApiServer],
+        }
+    }
+
+    /// What runs in pods for it.
+    pub const fn component(self) -> Option<Component> {
+        match self {
+            Self::Etcd => Some(Component::Etcd),
+            Self::ApiServer => Some(Component::ApiServer),
+            Self::ControllerManager => Some(Component::ControllerManager),
+            Self::Scheduler => Some(Component::Scheduler),
+            Self::Roots
+            | Self::Endpoint
+            | Self::Certificates
+            | Self::ServingCertificate
+            | Self::Kubeconfig => None,
         }
     }
 

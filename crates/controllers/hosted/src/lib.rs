@@ -24,6 +24,7 @@ pub mod reconcile;
 pub mod rollout;
 pub mod snapshot;
 pub mod status;
+pub mod trouble;
 pub mod unsupported;
 pub mod version;
 

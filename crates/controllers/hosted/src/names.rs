@@ -41,6 +41,16 @@ impl Component {
         }
     }
 
+    /// The field of the spec that says how it runs.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Etcd => "spec.etcd",
+            Self::ApiServer => "spec.deployment.apiServer",
+            Self::ControllerManager => "spec.deployment.controllerManager",
+            Self::Scheduler => "spec.deployment.scheduler",
+        }
+    }
+
     const fn suffix(self) -> &'static str {
         match self {
             Self::Etcd => "-etcd",

@@ -23,6 +23,7 @@ use crate::pki::{
 };
 use crate::rollout::{self, Rollout};
 use crate::snapshot::Read;
+use crate::trouble::trouble;
 use crate::version::{Held, Targets, targets};
 use crate::{etcd, quantity, status};
 
@@ -87,7 +88,7 @@ impl<'a> Pass<'a> {
             let verdict = match self.verdicts.blocked(node) {
                 Some(blocked) => blocked,
                 None => match self.work(node).await {
-                    Ok(verdict) => verdict,
+                    Ok(verdict) => self.explained(node, verdict),
                     Err(error) => {
                         let verdict = Verdict::Failed(Why::new(error.word(), error.line()));
                         self.errors.push(error);
@@ -96,6 +97,32 @@ impl<'a> Pass<'a> {
                 },
             };
             self.verdicts.set(node, verdict);
+        }
+    }
+
+    /// The verdict, with what the pods that are waited for say of why they do not come.
+    fn explained(&self, node: Node, verdict: Verdict) -> Verdict {
+        let waits = |why: &Why| {
+            matches!(
+                why.reason,
+                Reason::WaitingForEtcdMembers | Reason::WaitingForReplicas
+            )
+        };
+        let (Some(component), Some(progress)) = (node.component(), verdict.why().filter(|why| waits(why)))
+        else {
+            return verdict;
+        };
+        let Some(trouble) = trouble(&self.read.snapshot.pods, component) else {
+            return verdict;
+        };
+        let why = Why::new(
+            trouble.reason,
+            format!("{}; {}", progress.message, trouble.message),
+        );
+        if verdict.is_usable() {
+            Verdict::Usable(why)
+        } else {
+            Verdict::Waiting(why)
         }
     }
 

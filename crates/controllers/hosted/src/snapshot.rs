@@ -7,7 +7,7 @@ use clusterwright_runtime::client::{Client, Error};
 use clusterwright_runtime::object::{Object, ObjectKey};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use crate::index;
@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub budgets: BTreeMap<Component, PodDisruptionBudget>,
     /// All pods.
     pub pods: Vec<Pod>,
+    /// The claims of etcd's members, with the cluster's data.
+    pub claims: Vec<PersistentVolumeClaim>,
 }
 
 impl Snapshot {
@@ -48,6 +50,7 @@ impl Snapshot {
             service: get(client, namespace, &names.api_service())?,
             etcd: get(client, namespace, &names.workload(Component::Etcd))?,
             pods: client.list_by(index::CLUSTER, &index::value(namespace, names.cluster()))?,
+            claims: client.list_by(index::CLUSTER, &index::value(namespace, names.cluster()))?,
             ..Self::default()
         };
         let secrets = Root::ALL
@@ -143,14 +146,18 @@ impl Snapshot {
         requests.get("storage").cloned()
     }
 
-    /// Whether the cluster has been running with its roots and keys: to make new ones would cut it off.
+    /// Whether the cluster has been running with its roots and keys: to make new ones would cut it off. What runs and
+    /// its data say so, whatever became of the status.
     pub fn roots_in_use(&self, object: &HostedControlPlane) -> bool {
         let initialized = object
             .status
             .as_ref()
             .and_then(|status| status.initialization.as_ref())
             .and_then(|initialization| initialization.control_plane_initialized);
-        initialized == Some(true) || self.etcd.is_some() || !self.deployments.is_empty()
+        initialized == Some(true)
+            || self.etcd.is_some()
+            || !self.deployments.is_empty()
+            || !self.claims.is_empty()
     }
 }
 
@@ -192,4 +199,28 @@ pub struct Read {
     pub inputs: Inputs,
     /// What is there.
     pub snapshot: Snapshot,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_are_in_use_by_what_runs_and_by_data_without_any_status() {
+        let object = HostedControlPlane::default();
+        let in_use = |snapshot: &Snapshot| snapshot.roots_in_use(&object);
+        assert!(!in_use(&Snapshot::default()));
+        assert!(in_use(&Snapshot {
+            claims: vec![PersistentVolumeClaim::default()],
+            ..Snapshot::default()
+        }));
+        assert!(in_use(&Snapshot {
+            etcd: Some(StatefulSet::default()),
+            ..Snapshot::default()
+        }));
+        assert!(in_use(&Snapshot {
+            deployments: [(Component::Scheduler, Deployment::default())].into(),
+            ..Snapshot::default()
+        }));
+    }
 }

@@ -79,6 +79,7 @@ macro_rules! scenarios {
 scenarios!(
     create_to_ready,
     restart_changes_nothing,
+    an_emptied_status_is_made_anew,
     upgrade,
     versions_are_guarded,
     fields_are_validated,
@@ -114,6 +115,34 @@ async fn a_new_manager_writes_nothing_that_is_there() {
     assert!(!reads.is_empty());
 }
 
+/// Deleted when the first new member of etcd, the first new API server and the first of the others has come.
+#[tokio::test(start_paused = true)]
+async fn deleted_while_it_is_upgraded_nothing_is_left() {
+    for come in [1, 4, 7] {
+        let server = server();
+        let mut bench = bench(&server).await;
+        bench.start();
+        bench.create(&json!({"version": "v1.35.4"})).await;
+        bench.until_ready().await;
+        bench.world.log.lock().unwrap().clear();
+        bench
+            .patch(json!({"spec": {"version": "v1.36.3"}}))
+            .await
+            .unwrap();
+        bench
+            .until("the upgrade", |_| bench.world.log.lock().unwrap().len() >= come)
+            .await;
+        scenarios::delete(&bench).await;
+        let made = bench.world.log.lock().unwrap().len();
+        assert!(
+            made <= come + 3,
+            "{made} pods were made, some after the deletion at {come}"
+        );
+        let left: Vec<String> = bench.contents().await.into_keys().collect();
+        assert_eq!(left, Vec::<String>::new(), "{come}");
+    }
+}
+
 /// What a control plane comes to, but for what differs from run to run by chance: uids, versions, the names of pods
 /// that the world makes, and the contents of keys.
 async fn end_state(bench: &Bench) -> (BTreeSet<String>, Value) {
@@ -126,20 +155,9 @@ async fn end_state(bench: &Bench) -> (BTreeSet<String>, Value) {
     let Some(object) = bench.get().await else {
         return (names, Value::Null);
     };
-    let mut status = serde_json::to_value(object.status.unwrap_or_default()).unwrap();
-    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
-        let condition = condition.as_object_mut().unwrap();
-        condition.remove("lastTransitionTime");
-        condition.remove("observedGeneration");
-    }
-    // They are a map by type, in the order in which they came about.
-    if let Some(conditions) = status["conditions"].as_array_mut() {
-        conditions.sort_by_key(|condition| condition["type"].to_string());
-    }
-    status.as_object_mut().unwrap().remove("observedGeneration");
     (
         names,
-        json!({"spec": serde_json::to_value(object.spec).unwrap(), "status": status}),
+        json!({"spec": serde_json::to_value(object.spec).unwrap(), "status": bench.status().await}),
     )
 }
 

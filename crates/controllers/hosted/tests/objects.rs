@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clusterwright_hosted::components::{self, Settings};
@@ -13,7 +14,8 @@ use clusterwright_hosted::inputs::Inputs;
 use clusterwright_hosted::version::Version;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 fn exposure(inputs: &Inputs) -> Exposure {
     let mut service = exposure::service(inputs);
@@ -82,9 +84,74 @@ fn objects_with_everything_set() {
     insta::assert_snapshot!(documents(&common::inputs(&control_plane, &cluster)));
 }
 
+const VERSIONS: [&str; 4] = ["v1.33.13", "v1.34.4", "v1.35.4", "v1.36.3"];
+
+/// A hash of a pod template that no change of the order of its fields changes.
+fn hash(template: &PodTemplateSpec) -> String {
+    fn sorted(value: Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let fields: BTreeMap<String, Value> = fields.into_iter().collect();
+                fields
+                    .into_iter()
+                    .map(|(name, value)| (name, sorted(value)))
+                    .collect()
+            }
+            Value::Array(items) => items.into_iter().map(sorted).collect(),
+            other => other,
+        }
+    }
+    let digest = Sha256::digest(sorted(serde_json::to_value(template).unwrap()).to_string());
+    digest[..8].iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A hash that differs from the snapshot's restarts the pods of every control plane of that version when its users
+/// upgrade the manager. Where that is meant, CHANGELOG.md says so, and `INSTA_UPDATE=always` writes the new ones.
+#[test]
+fn hashes_of_pod_templates() {
+    let (everything, cluster) = common::everything();
+    let mut text = String::new();
+    for (title, spec, cluster) in [
+        ("the smallest spec", json!({}), json!({})),
+        ("everything set", everything, cluster),
+    ] {
+        for version in VERSIONS {
+            let mut spec = spec.clone();
+            spec["version"] = json!(version);
+            let inputs = common::inputs(&spec, &cluster);
+            let settings = Settings {
+                version: inputs.version.clone(),
+                rollout: None,
+            };
+            let etcd = etcd::etcd(&inputs, &inputs.version, &etcd::volume_size(&inputs));
+            let mut templates = vec![("etcd", etcd.stateful_set.spec.unwrap().template)];
+            for (name, desired) in [
+                (
+                    "kube-apiserver",
+                    components::api_server(&inputs, &settings, exposure(&inputs).advertise()),
+                ),
+                (
+                    "kube-controller-manager",
+                    components::controller_manager(&inputs, &settings),
+                ),
+                ("kube-scheduler", components::scheduler(&inputs, &settings)),
+            ] {
+                templates.push((name, desired.deployment.spec.unwrap().template));
+            }
+            for (name, template) in templates {
+                let _ = writeln!(text, "{title}, {version}, {name}: {}", hash(&template));
+            }
+        }
+    }
+    insta::assert_snapshot!(text);
+}
+
 #[test]
 fn flags_for_each_version() {
-    for version in ["v1.33.13", "v1.34.4", "v1.35.4", "v1.36.3"] {
+    for version in VERSIONS {
         let inputs = common::inputs(
             &json!({"version": version}),
             &json!({"clusterNetwork": {"pods": {"cidrBlocks": ["10.244.0.0/16"]}}}),
@@ -145,7 +212,7 @@ fn names_in_the_api_servers_certificate() {
 
 #[test]
 fn the_endpoint_is_the_specs_then_the_clusters_then_the_load_balancers() {
-    let endpoint = |fields: serde_json::Value, cluster: Option<serde_json::Value>, address: Option<&str>| {
+    let endpoint = |fields: Value, cluster: Option<Value>, address: Option<&str>| {
         let inputs = common::inputs(&fields, &json!({}));
         let mut service = exposure::service(&inputs);
         service.status = address.map(|host| {

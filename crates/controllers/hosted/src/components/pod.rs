@@ -199,6 +199,8 @@ pub fn template(inputs: &Inputs, pod: PodSpecification<'_>) -> PodTemplateSpec {
             read_only_root_filesystem: Some(true),
             ..SecurityContext::default()
         }),
+        // What a program said last stands in its pod's status then, where a rollout that stands still is told of it.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(mounts),
         ..Container::default()
     };

@@ -13,12 +13,12 @@ pub const OLDEST_MINOR: u64 = 33;
 /// The newest minor of Kubernetes 1 that a hosted control plane can run.
 pub const NEWEST_MINOR: u64 = 36;
 
-/// The version of etcd that runs under a minor of Kubernetes, as the newest kubeadm that knows the minor has it
-/// (`SupportedEtcdVersion` in kubeadm's constants: 1.33 by kubeadm 1.35.4, the others by kubeadm 1.36.3). It is the
-/// tag of the image.
+/// The version of etcd that runs under a minor of Kubernetes, as kubeadm of that minor has it (`DefaultEtcdVersion` in
+/// the constants of kubeadm 1.33.13, 1.34.4, 1.35.4 and 1.36.3). It is the tag of the image.
 ///
 /// Chosen by the version of the control plane, never by that of this program, so that an upgrade of the manager
-/// replaces no member. etcd goes from minor to minor one at a time; neighbours in this table do too.
+/// replaces no member: a line that is changed restarts etcd of every control plane of that minor. etcd goes from minor
+/// to minor one at a time; neighbours in this table do too.
 const ETCD_VERSIONS: [(u64, EtcdVersion); 4] = [
     (
         33,
@@ -31,14 +31,14 @@ const ETCD_VERSIONS: [(u64, EtcdVersion); 4] = [
         34,
         EtcdVersion {
             minor: 6,
-            tag: "3.6.8-0",
+            tag: "3.6.5-0",
         },
     ),
     (
         35,
         EtcdVersion {
             minor: 6,
-            tag: "3.6.8-0",
+            tag: "3.6.6-0",
         },
     ),
     (
@@ -83,6 +83,12 @@ impl Version {
     /// The minor version.
     pub fn minor(&self) -> u64 {
         self.0.minor
+    }
+
+    /// Whether a control plane of `other` can be taken to it: no minor and no pre-release is gone back to. Releases of
+    /// one minor read what any of them has stored, so that one that can't be run is left again.
+    pub fn is_reached_from(&self, other: &Self) -> bool {
+        self >= other || (self.minor() == other.minor() && self.0.pre.is_empty())
     }
 
     /// The version of etcd that belongs to it.

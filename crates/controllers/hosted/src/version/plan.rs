@@ -43,7 +43,7 @@ pub struct Targets {
 pub enum Held {
     /// A change to an earlier version comes first.
     Rollout,
-    /// It is older than the one that runs.
+    /// It can't be gone back to from the one that runs.
     Downgrade,
 }
 
@@ -75,11 +75,12 @@ pub fn targets(wanted: &Version, deployed: &Deployed) -> Targets {
 
 /// The version to go to now: the one wanted, or the one that is being gone to.
 fn goal(wanted: &Version, deployed: &Deployed) -> (Version, Option<Held>) {
-    // etcd is the first to change, so that its version is the latest that was set out for.
+    // etcd is the first to change, so that its version is the latest that was set out for, unless that was another
+    // patch of the minor.
     let Some(current) = deployed.etcd.as_ref().max(deployed.api_server.as_ref()) else {
         return (wanted.clone(), None);
     };
-    if wanted < current {
+    if !wanted.is_reached_from(current) {
         return (current.clone(), Some(Held::Downgrade));
     }
     if wanted.minor() == current.minor() {
@@ -184,6 +185,26 @@ mod tests {
     }
 
     #[test]
+    fn a_release_that_can_not_be_run_is_left_for_another_of_its_minor() {
+        let mut deployed = all_at("v1.36.3", true);
+        for bad in ["v1.36.99", "v1.36.4-rc.0"] {
+            (deployed.etcd, deployed.api_server) = (Some(v(bad)), Some(v(bad)));
+            deployed.api_server_complete = false;
+            let step = targets(&v("v1.36.3"), &deployed);
+            assert_eq!((&step.etcd, step.held), (&v("v1.36.3"), None));
+            deployed.etcd = Some(step.etcd);
+            let step = targets(&v("v1.36.3"), &deployed);
+            assert_eq!(
+                [&step.etcd, &step.api_server, &step.controller_manager],
+                [&v("v1.36.3"); 3]
+            );
+            assert_eq!(step.held, None);
+        }
+        let step = targets(&v("v1.36.3-rc.0"), &deployed);
+        assert_eq!(step.held, Some(Held::Downgrade));
+    }
+
+    #[test]
     fn nothing_goes_back_even_where_the_schema_was_passed_by() {
         let step = targets(&v("v1.33.9"), &all_at("v1.34.0", true));
         assert_eq!(
@@ -197,8 +218,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked for in whatever moment: no follower is ahead of the slowest API server, no step skips a
-        /// minor, and once the wishes end the last one that may be reached is.
+        /// Whatever is asked for in whatever moment: no follower's minor is ahead of the slowest API server's, no step
+        /// skips a minor or goes back to one, and once the wishes end the last one that may be reached is.
         #[test]
         fn any_sequence_of_wishes_is_walked_in_safe_steps(
             first in version(),
@@ -211,7 +232,7 @@ mod tests {
             let rest = std::iter::repeat_n((None, [true, true]), 60);
             for (wish, [etcd_done, api_done]) in moves.into_iter().chain(rest) {
                 if let Some(wish) = wish
-                    && wish >= wanted
+                    && wish.is_reached_from(&wanted)
                     && wish.minor() <= wanted.minor() + 1
                 {
                     wanted = wish;
@@ -224,12 +245,13 @@ mod tests {
                 let step = targets(&wanted, &deployed);
                 prop_assert_ne!(step.held, Some(Held::Downgrade));
                 if let Some(etcd) = &deployed.etcd {
-                    prop_assert!(step.etcd >= *etcd && step.etcd.minor() <= etcd.minor() + 1);
+                    prop_assert!((etcd.minor()..=etcd.minor() + 1).contains(&step.etcd.minor()));
                 }
                 if let Some(api_server) = &deployed.api_server {
-                    prop_assert!(step.api_server >= *api_server && step.api_server.minor() <= api_server.minor() + 1);
-                    prop_assert!(step.controller_manager <= oldest_api_server);
-                    prop_assert!(step.scheduler <= oldest_api_server);
+                    let minor = api_server.minor();
+                    prop_assert!((minor..=minor + 1).contains(&step.api_server.minor()));
+                    prop_assert!(step.controller_manager.minor() <= oldest_api_server.minor());
+                    prop_assert!(step.scheduler.minor() <= oldest_api_server.minor());
                 }
                 if deployed.etcd.as_ref() != Some(&step.etcd) { deployed.etcd_complete = false; }
                 if deployed.api_server.as_ref() != Some(&step.api_server) {

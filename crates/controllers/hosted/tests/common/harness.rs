@@ -178,6 +178,30 @@ impl Bench {
         self.api::<HostedControlPlane>().get_opt(NAME).await.unwrap()
     }
 
+    /// The status but for what differs from run to run: times and generations, and the order in which conditions, which
+    /// are a map by type, came about.
+    pub async fn status(&self) -> Value {
+        let status = self.get().await.and_then(|object| object.status);
+        let mut status = serde_json::to_value(status.unwrap_or_default()).unwrap();
+        status.as_object_mut().unwrap().remove("observedGeneration");
+        if let Some(conditions) = status["conditions"].as_array_mut() {
+            for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
+                condition.remove("lastTransitionTime");
+                condition.remove("observedGeneration");
+            }
+            conditions.sort_by_key(|condition| condition["type"].to_string());
+        }
+        status
+    }
+
+    pub async fn set_status(&self, status: Value) {
+        let patch = Patch::Merge(json!({"status": status}));
+        let api = self.api::<HostedControlPlane>();
+        api.patch_status(NAME, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
     pub async fn patch(&self, patch: Value) -> kube::Result<HostedControlPlane> {
         self.api::<HostedControlPlane>()
             .patch(NAME, &PatchParams::default(), &Patch::Merge(patch))

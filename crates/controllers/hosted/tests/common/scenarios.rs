@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::harness::{Bench, NAME, condition, holds};
@@ -104,6 +104,34 @@ pub async fn restart_changes_nothing(bench: &mut Bench) {
     assert_eq!(quiet(bench).await, before);
 }
 
+/// The status is emptied while no manager runs: the next one makes it anew from what is there, and touches nothing else.
+pub async fn an_emptied_status_is_made_anew(bench: &mut Bench) {
+    let first = bench.start();
+    bench
+        .create(&json!({"gateway": {"namespace": "gw", "name": "public"}}))
+        .await;
+    bench.until_ready().await;
+    let before = quiet(bench).await;
+    let status = bench.status().await;
+    first.cancel();
+    tokio::time::sleep(bench.pause * 10).await;
+
+    let mut object = bench.get().await.unwrap();
+    object.status = None;
+    let api = bench.api::<HostedControlPlane>();
+    api.replace_status(NAME, &PostParams::default(), &object)
+        .await
+        .unwrap();
+    assert_eq!(bench.get().await.unwrap().status, None);
+    bench.start();
+    bench.until_ready().await;
+    let mut after = quiet(bench).await;
+    assert_eq!(bench.status().await, status);
+    let own = format!("HostedControlPlane {NAME}");
+    assert_ne!(after.insert(own.clone(), before[&own].clone()), None);
+    assert_eq!(after, before);
+}
+
 /// From minor to minor: etcd, then API servers, then the others.
 pub async fn upgrade(bench: &mut Bench) {
     bench.start();
@@ -119,7 +147,7 @@ pub async fn upgrade(bench: &mut Bench) {
     bench.until_ready().await;
 
     let log = bench.world.log.lock().unwrap().clone();
-    let expected: Vec<&str> = ["etcd 3.6.8-0"; 3]
+    let expected: Vec<&str> = ["etcd 3.6.5-0"; 3]
         .into_iter()
         .chain(["kube-apiserver v1.34.4"; 3])
         .collect();
@@ -137,13 +165,13 @@ pub async fn upgrade(bench: &mut Bench) {
     assert_eq!(bench.keys().await, keys, "an upgrade makes no key anew");
 }
 
-/// Downgrades, skipped minors and versions that are not known are refused, with a word that helps.
+/// Earlier minors, pre-releases, skipped minors and versions that are not known are refused, with a word that helps.
 pub async fn versions_are_guarded(bench: &mut Bench) {
     bench.create(&json!({"version": "v1.34.4"})).await;
     for (version, word) in [
-        ("v1.33.13", "may not decrease"),
-        ("v1.34.3", "may not decrease"),
-        ("v1.34.4-rc.1", "may not decrease"),
+        ("v1.33.13", "may not go back to an earlier minor"),
+        ("v1.34.4-rc.1", "may not go back to a pre-release"),
+        ("v1.34.3-rc.1", "may not go back to a pre-release"),
         ("v1.36.3", "may not skip a minor"),
         ("v1.37.0", "v1.33 to v1.36"),
         ("v1.32.0", "v1.33 to v1.36"),
@@ -156,9 +184,39 @@ pub async fn versions_are_guarded(bench: &mut Bench) {
             .to_string();
         assert!(refused.contains(word), "{version}: {refused}");
     }
-    for version in ["v1.34.4", "v1.34.5-rc.0", "v1.34.5", "1.34.6", "v1.35.0"] {
+    for version in [
+        "v1.34.4",
+        "v1.34.3",
+        "v1.34.5-rc.0",
+        "v1.34.5",
+        "1.34.6",
+        "v1.34.5",
+        "v1.34.99",
+        "v1.34.4",
+        "v1.35.0",
+    ] {
         bench.patch(json!({"spec": {"version": version}})).await.unwrap();
     }
+
+    // While 1.34 runs, 1.35 is still to come.
+    bench.set_status(json!({"version": "v1.34.4"})).await;
+    for version in ["v1.36.0", "v1.35.1", "v1.36.3"] {
+        bench.patch(json!({"spec": {"version": version}})).await.unwrap();
+    }
+    bench
+        .patch(json!({"spec": {"version": "v1.34.4"}}))
+        .await
+        .unwrap_err();
+    bench.set_status(json!({"version": "v1.35.1"})).await;
+    let refused = bench
+        .patch(json!({"spec": {"version": "v1.35.1"}}))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("may not go back to an earlier minor"),
+        "{refused}"
+    );
 }
 
 /// `clusterctl move` is kept from deleting the pods: from before there are any, and again when someone takes the
@@ -342,7 +400,7 @@ pub async fn a_lost_root_is_not_made_anew(bench: &mut Bench) {
     restored.metadata.uid = None;
     bench
         .api::<Secret>()
-        .create(&kube::api::PostParams::default(), &restored)
+        .create(&PostParams::default(), &restored)
         .await
         .unwrap();
     bench.until_ready().await;
