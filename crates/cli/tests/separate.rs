@@ -6,30 +6,25 @@
 
 mod common;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clusterwright_api::{HostedControlPlane, cluster_crd};
 use clusterwright_podlet::network::objects::host_ports;
 use clusterwright_testkit::process::free_port;
 use clusterwright_testkit::{require, tools};
+use common::hosted::{COMES_BACK, PAUSE, Writer, client};
 use common::{Running, clusterwright};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams, ResourceExt};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
-use parking_lot::Mutex;
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 const NODE: &str = "machine";
-/// How long the cluster may take to come back.
-const COMES_BACK: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// The three processes.
 struct Processes {
@@ -72,14 +67,6 @@ impl Processes {
         ];
         Running::start(clusterwright(&[&args[..], &more].concat()))
     }
-}
-
-async fn client(kubeconfig: Kubeconfig) -> Client {
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    let mut config = config.unwrap();
-    config.default_retry = false;
-    config.read_timeout = Some(Duration::from_secs(5));
-    Client::try_from(config).unwrap()
 }
 
 /// Makes a control plane of one API server, as Cluster API's core manager would see to it.
@@ -134,8 +121,8 @@ async fn until_available(client: &Client, name: &str) {
 }
 
 /// The hosted cluster, as it is reached from this machine.
-async fn hosted(client: &Client, name: &str) -> Client {
-    let services: Api<Service> = Api::default_namespaced(client.clone());
+async fn hosted(management: &Client, name: &str) -> Client {
+    let services: Api<Service> = Api::default_namespaced(management.clone());
     let port = loop {
         let service = services.get(&format!("s-{name}")).await.unwrap();
         if let Some(port) = host_ports(&service).get(&6443) {
@@ -143,7 +130,7 @@ async fn hosted(client: &Client, name: &str) -> Client {
         }
         sleep(PAUSE).await;
     };
-    let secrets: Api<Secret> = Api::default_namespaced(client.clone());
+    let secrets: Api<Secret> = Api::default_namespaced(management.clone());
     let secret = secrets.get(&format!("{name}-kubeconfig")).await.unwrap();
     let mut kubeconfig =
         Kubeconfig::from_yaml(std::str::from_utf8(&secret.data.unwrap()["value"].0).unwrap()).unwrap();
@@ -154,22 +141,7 @@ async fn hosted(client: &Client, name: &str) -> Client {
     {
         cluster.server = Some(format!("https://127.0.0.1:{port}"));
     }
-    self::client(kubeconfig).await
-}
-
-/// Writes without pause, and remembers what was acknowledged.
-async fn write(api: Api<ConfigMap>, acknowledged: Arc<Mutex<BTreeSet<String>>>) {
-    for number in 0.. {
-        let name = format!("n{number:06}");
-        let map = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-        match api.create(&PostParams::default(), &map).await {
-            Ok(_) => {
-                acknowledged.lock().insert(name);
-            }
-            // It was not acknowledged, whether it was done or not.
-            Err(_) => sleep(PAUSE).await,
-        }
-    }
+    client(kubeconfig).await
 }
 
 /// The process of a pod's that was started with this argument.
@@ -240,54 +212,27 @@ async fn whatever_is_killed_the_hosted_cluster_comes_back_with_what_it_acknowled
     control_plane(&management, &name).await;
     until_available(&management, &name).await;
 
-    let maps: Api<ConfigMap> = Api::default_namespaced(hosted(&management, &name).await);
-    let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
-    let writer = tokio::spawn(write(maps.clone(), acknowledged.clone()));
-    let more = async |what: &str| {
-        let (before, start) = (acknowledged.lock().len(), tokio::time::Instant::now());
-        while acknowledged.lock().len() < before + 20 {
-            assert!(
-                start.elapsed() < COMES_BACK,
-                "nothing is written after {what} was killed"
-            );
-            sleep(PAUSE).await;
-        }
-        let known: BTreeSet<String> = acknowledged.lock().clone();
-        let there = timeout(COMES_BACK, async {
-            loop {
-                match maps.list(&ListParams::default()).await {
-                    Ok(there) => return there,
-                    Err(_) => sleep(PAUSE).await,
-                }
-            }
-        });
-        let there: BTreeSet<String> = there.await.unwrap().iter().map(ResourceExt::name_any).collect();
-        let lost: Vec<_> = known.difference(&there).collect();
-        assert!(
-            lost.is_empty(),
-            "{what} was killed, and these were lost: {lost:?}"
-        );
-    };
-    more("nothing").await;
+    let writer = Writer::start(hosted(&management, &name).await);
+    writer.goes_on("nothing").await;
     for member in 0..2 {
         kill(&process(&format!("--name={name}-etcd-{member}")));
-        more("a member of etcd").await;
+        writer.goes_on("a member of etcd").await;
     }
     kill(&process(&format!("kube-apiserver .*{name}-etcd-0")));
-    more("the hosted API server").await;
+    writer.goes_on("the hosted API server").await;
     killed(manager);
     manager = processes.manager();
-    more("the manager").await;
+    writer.goes_on("the manager").await;
     killed(api_server);
-    more("the API server").await;
+    writer.goes_on("the API server").await;
     api_server = processes.api_server();
-    more("the API server, which runs again").await;
+    writer.goes_on("the API server came back").await;
     killed(podlet);
     podlet = processes.podlet();
-    more("the podlet").await;
+    writer.goes_on("the podlet").await;
     until_available(&management, &name).await;
 
-    writer.abort();
+    drop(writer);
     for running in [manager, podlet, api_server] {
         running.signal("TERM");
         let (status, said) = running.end();

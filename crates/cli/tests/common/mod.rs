@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod hosted;
+
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the test gives up.
@@ -20,10 +23,12 @@ pub fn clusterwright(args: &[&str]) -> Command {
     command
 }
 
-/// A running binary, killed where a test fails before it ends.
+/// A running binary, killed where a test fails before it ends. What it says is always read, so that it never waits for
+/// a test that is busy elsewhere.
 pub struct Running {
     child: Child,
-    out: BufReader<ChildStdout>,
+    out: Receiver<String>,
+    err: Receiver<String>,
 }
 
 impl Running {
@@ -33,23 +38,21 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child, out }
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        Self {
+            child,
+            out: lines(out),
+            err: lines(err),
+        }
     }
 
     /// The next line of its standard output that starts so, without that.
     pub fn line(&mut self, start: &str) -> String {
-        loop {
-            let mut line = String::new();
-            if self.out.read_line(&mut line).unwrap() == 0 {
-                let mut said = String::new();
-                let _ = self.child.stderr.take().unwrap().read_to_string(&mut said);
-                panic!("no line {start:?}; {said}");
-            }
-            if let Some(rest) = line.strip_prefix(start) {
-                return rest.trim_end().to_owned();
-            }
-        }
+        let found = self
+            .out
+            .iter()
+            .find_map(|line| Some(line.strip_prefix(start)?.trim_end().to_owned()));
+        found.unwrap_or_else(|| panic!("no line {start:?}; {}", self.err.iter().collect::<String>()))
     }
 
     pub fn signal(&self, name: &str) {
@@ -69,11 +72,21 @@ impl Running {
             assert!(start.elapsed() < PATIENCE, "it does not end");
             std::thread::sleep(Duration::from_millis(20));
         }
-        let mut said = String::new();
-        self.out.read_to_string(&mut said).unwrap();
-        let _ = self.child.stderr.take().unwrap().read_to_string(&mut said);
+        let said = self.out.iter().chain(self.err.iter()).collect();
         (self.child.wait().unwrap(), said)
     }
+}
+
+/// The lines that a program prints, as they come.
+fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut line = String::new();
+        while matches!(from.read_line(&mut line), Ok(1..)) && sender.send(std::mem::take(&mut line)).is_ok() {
+        }
+    });
+    receiver
 }
 
 impl Drop for Running {
