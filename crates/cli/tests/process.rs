@@ -9,8 +9,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use clusterwright_hosted::access::{self, Identity};
 use clusterwright_testkit::{require, tools};
 use common::{PATIENCE, Running, clusterwright};
+use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -98,12 +100,53 @@ fn kubectl_is_answered_by_both_clusters_and_nothing_is_left_behind() {
     }
     kubectl(hosted, &["delete", "namespace", "there", "--timeout=60s"]);
 
+    // A kubeconfig of one's own is as good, until it ends.
+    let mine = folder.join("mine").to_str().unwrap().to_owned();
+    let get = [
+        "get",
+        "kubeconfig",
+        "small",
+        "--ttl",
+        "5m",
+        "--kubeconfig",
+        &management,
+        "-o",
+        &mine,
+    ];
+    let made = clusterwright(&get).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(kubectl(&mine, &["get", "nodes", "-o", "name"]).is_empty());
+    assert_eq!(kubectl(&mine, &["auth", "can-i", "*", "*"]), "yes\n");
+    std::fs::write(&mine, ended(&management, &mine)).unwrap();
+    let program = tools::find("kubectl").unwrap();
+    let refused = Command::new(program)
+        .args(["--kubeconfig", &mine, "--cache-dir", "/dev/null", "get", "nodes"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && said.contains("provide credentials"),
+        "{said}"
+    );
+    std::fs::remove_file(mine).unwrap();
+
     assert_eq!(anonymous(&management), 401);
 
     running.signal("INT");
     let (status, said) = running.end();
     assert_eq!(status.code(), Some(0), "{said}");
     assert_eq!(entries(&folder), 0);
+}
+
+/// As that kubeconfig of cluster `small`, but one that ended a minute ago.
+fn ended(management: &str, like: &str) -> String {
+    let like = Kubeconfig::read_from(like).unwrap();
+    let url = like.clusters[0].cluster.as_ref().unwrap().server.clone().unwrap();
+    let root = kubectl(management, &["get", "secret", "small-ca", "-o", "json"]);
+    let (root, minute) = (serde_json::from_str(&root).unwrap(), Duration::from_mins(1));
+    let then = Timestamp::now() - 2 * minute;
+    let made = access::kubeconfig("small", &url, &root, &Identity::default(), then, minute);
+    made.unwrap().text
 }
 
 /// How the server answers who shows nothing.
