@@ -45,6 +45,8 @@ words! {
         WaitingForLoadBalancer = "WaitingForLoadBalancer",
         /// Members of etcd are not ready yet.
         WaitingForEtcdMembers = "WaitingForEtcdMembers",
+        /// Members of etcd are being added or removed.
+        EtcdMembersChanging = "EtcdMembersChanging",
         /// Replicas are not ready yet.
         WaitingForReplicas = "WaitingForReplicas",
         /// The version waits until every API server runs the new one.
@@ -61,6 +63,8 @@ words! {
         ContainerFailed = "ContainerFailed",
         /// No node takes a pod; the message says what nodes lack.
         PodUnschedulable = "PodUnschedulable",
+        /// A member of etcd was added, got its vote, handed over the lead or was removed.
+        EtcdMembersChanged = "EtcdMembersChanged",
 
         // Deletion, in its order.
         /// Controller manager, scheduler and API servers are going.
@@ -79,6 +83,10 @@ words! {
         CertificateFailed = "CertificateFailed",
         /// A leaf certificate was made anew before its end, or for other names.
         CertificateRenewed = "CertificateRenewed",
+        /// The data of a majority of etcd's members is gone, or etcd has members that are none of ours.
+        EtcdQuorumLost = "EtcdQuorumLost",
+        /// A running etcd could not be asked for its members.
+        EtcdUnreachable = "EtcdUnreachable",
         /// An argument given in the spec is one that the controller sets itself.
         ArgumentOverridden = "ArgumentOverridden",
         /// The spec holds a value that can't be acted on; the message names it.

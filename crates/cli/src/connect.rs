@@ -48,6 +48,16 @@ impl ClusterArgs {
     }
 }
 
+/// A client by a kubeconfig.
+pub async fn client(kubeconfig: &str) -> Result<Client> {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).context("failed to read a kubeconfig")?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .context("failed to use a kubeconfig")?;
+    config.default_retry = false;
+    Client::try_from(config).context("failed to use a kubeconfig")
+}
+
 /// Asks the API server for its version, so that a server that cannot be reached is told of before anything starts.
 pub async fn check(client: &Client, server: &str) -> Result<()> {
     match tokio::time::timeout(FIRST_ANSWER, client.apiserver_version()).await {

@@ -3,6 +3,7 @@
 mod apiserver;
 mod connect;
 mod documents;
+mod etcd_member;
 mod files;
 mod get;
 mod install;
@@ -44,6 +45,9 @@ enum Command {
     Install(install::Args),
     /// Print what `install` applies, for kubectl, Helm or GitOps
     Manifests(manifests::Args),
+    /// Say whether a member of etcd may start: the first container of its pods
+    #[command(hide = true)]
+    EtcdMember(etcd_member::Args),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +70,7 @@ async fn run() -> ExitCode {
         Command::Get(command) => get::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Install(args) => install::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Manifests(args) => manifests::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::EtcdMember(args) => return etcd_member::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {}", describe(&error));

@@ -6,7 +6,6 @@ use crate::signals::Signals;
 use anyhow::{Context, Result, bail};
 use clusterwright_api::{Cluster, HostedControlPlane};
 use clusterwright_clock::Clock;
-use clusterwright_hosted::HostedControlPlanes;
 use clusterwright_hosted::pki::{ROOT_VALIDITY, SHORTEST_LEAF_VALIDITY};
 use clusterwright_runtime::config::{ManagerArgs, parse_duration};
 use clusterwright_runtime::health::Health;
@@ -35,6 +34,9 @@ pub struct Args {
     /// left. One that is there keeps the life that it was made for
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = parse_certificate_life)]
     certificate_life: Duration,
+    /// The image of this program, for what of it runs in pods of hosted control planes
+    #[arg(long, value_name = "IMAGE", default_value = operators::IMAGE)]
+    image: String,
     #[command(flatten)]
     manager: ManagerArgs,
     #[command(flatten)]
@@ -92,12 +94,12 @@ pub async fn run(args: Args) -> Result<()> {
         manager.add(HttpServer::bind("metrics", address, metrics.router()).await?)?;
     }
     let options = operators::Options {
+        image: args.image,
+        etcds: operators::Etcds::Forwarded,
         namespace: args.manager.watch_namespace().map(str::to_owned),
         watch_filter: args.watch_filter,
         concurrency: args.manager.max_concurrent_reconciles,
-        hosted: HostedControlPlanes {
-            leaf_life: args.certificate_life,
-        },
+        certificate_life: args.certificate_life,
         clusters: false,
     };
     operators::add(&mut manager, &leader::identity(), &options)?;

@@ -27,7 +27,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME", default_value = "clusterwright-system")]
     namespace: String,
     /// The manager's image
-    #[arg(long, value_name = "IMAGE", default_value = concat!("ghcr.io/clusterwright/clusterwright:v", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, value_name = "IMAGE", default_value = operators::IMAGE)]
     image: String,
 }
 
@@ -69,7 +69,9 @@ pub fn workload(options: &Options) -> Result<Vec<Value>> {
         options.image.as_str(),
     );
     let rules = operators::grants().rules();
-    manifests::install(&install.args(["manager"]), &[], &rules).context("failed to make the manifests")
+    let image = format!("--image={}", options.image);
+    manifests::install(&install.args(["manager", &image]), &[], &rules)
+        .context("failed to make the manifests")
 }
 
 fn write(folder: &Path, options: &Options) -> Result<()> {

@@ -16,18 +16,23 @@ use clusterwright_testkit::{ControlPlane, require, tools};
 use common::machines;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kubelet::{Kubectl, Kubelet, Running, blocking, text};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Everything that kubectl does with a kubelet.
 async fn everything(kubectl: &Kubectl, kubelet: &Kubelet) {
     let patience = Duration::from_secs(60);
-    let steps: [(&str, BoxFuture<'_, ()>); 5] = [
+    let steps: [(&str, BoxFuture<'_, ()>); 6] = [
         ("logs", Box::pin(logs(kubectl, kubelet))),
         ("commands", Box::pin(commands(kubectl))),
         ("a terminal", Box::pin(terminal(kubectl))),
         ("files", Box::pin(files(kubectl, kubelet.machine.folder.path()))),
         ("ports", Box::pin(ports(kubectl))),
+        ("ports by WebSocket", Box::pin(ports_by_websocket(kubectl))),
     ];
     for (what, step) in steps {
         // What hangs fails.
@@ -223,6 +228,29 @@ async fn files(kubectl: &Kubectl, folder: &Path) {
         .says(&["cp", "server:/tmp/file", back.to_str().unwrap()])
         .await;
     assert!(std::fs::read_to_string(&back).unwrap() == content);
+}
+
+/// As clients do that speak WebSocket from end to end.
+async fn ports_by_websocket(kubectl: &Kubectl) {
+    let kubeconfig = Kubeconfig::read_from(&kubectl.kubeconfig).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let client = kube::Client::try_from(config.unwrap()).unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(client);
+    let mut forwarder = pods.portforward("server", &[6443, 81]).await.unwrap();
+    let failed = forwarder.take_error(81).unwrap();
+    let mut stream = forwarder.take_stream(6443).unwrap();
+    let long = vec![7; 200_000];
+    let mut heard = vec![0; 6 + long.len()];
+    let (mut from, mut to) = tokio::io::split(&mut stream);
+    let (read, written) = tokio::join!(from.read_exact(&mut heard), to.write_all(&long));
+    read.unwrap();
+    written.unwrap();
+    assert!(heard.strip_prefix(b"hello\n").unwrap() == long);
+    let why = failed.await.unwrap();
+    assert!(
+        why.contains("error forwarding port to pod server") && why.contains("127.0.0.1:81"),
+        "{why}"
+    );
 }
 
 async fn ports(kubectl: &Kubectl) {

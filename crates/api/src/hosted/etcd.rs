@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::components::Container;
 use crate::schema;
 
-/// The etcd cluster: always three members.
+/// The etcd cluster.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[schemars(extend("x-kubernetes-validations" = [
     {
@@ -28,6 +28,10 @@ pub struct Etcd {
     /// The container of each member.
     #[serde(flatten)]
     pub container: Container,
+    /// How many members there are: 1 or 3; 3 if not given. Three go on when one is lost.
+    #[schemars(extend("enum" = [1, 3]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
     /// The size of each member's volume, with `autoGrow: false` only.
     #[schemars(schema_with = "schema::quantity")]
     #[serde(default, skip_serializing_if = "Option::is_none")]

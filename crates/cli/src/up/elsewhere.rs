@@ -24,6 +24,10 @@ impl Pods {
         }
     }
 
+    pub fn are_simulated(&self) -> bool {
+        true
+    }
+
     pub fn stages(&self) -> Stages {
         Stages::default()
     }

@@ -11,8 +11,9 @@ mod readiness;
 mod screen;
 mod tree;
 
+use crate::operators::Etcds;
 use crate::signals::Signals;
-use crate::{documents, files, operators};
+use crate::{connect, documents, files, operators};
 use anyhow::{Context, Result};
 use clusterwright_apiserver::companions::Companions;
 use clusterwright_apiserver::{ApiServer, Serving};
@@ -128,7 +129,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
             let ended = work(
                 &args,
                 &ready.server,
-                ready.pods,
+                (ready.pods, ready.etcds),
                 &wanted,
                 (start, &home),
                 &interrupted,
@@ -158,6 +159,7 @@ struct Ready {
     server: ApiServer,
     serving: Serving,
     pods: Pods,
+    etcds: Etcds,
 }
 
 /// The folder of the kubeconfig, which may have to go at any moment.
@@ -218,10 +220,17 @@ async fn prepare(args: &Args, wanted: &[Manifest], home: &Home) -> Result<Ready>
         "# in another terminal: kubectl get hcp,pods -w   kubectl describe cluster   kubectl get secrets"
     );
     println!("{}", pods.described());
+    let etcds = if pods.are_simulated() {
+        Etcds::Simulated
+    } else {
+        // Through the port: the client in this process has no connections.
+        Etcds::ForwardedBy(connect::client(&serving.kubeconfig()?).await?)
+    };
     Ok(Ready {
         server,
         serving,
         pods,
+        etcds,
     })
 }
 
@@ -229,7 +238,7 @@ async fn prepare(args: &Args, wanted: &[Manifest], home: &Home) -> Result<Ready>
 async fn work(
     args: &Args,
     server: &ApiServer,
-    pods: Pods,
+    (pods, etcds): (Pods, Etcds),
     wanted: &[Manifest],
     (start, home): (Instant, &Home),
     interrupted: &CancellationToken,
@@ -251,6 +260,7 @@ async fn work(
         "up",
         &operators::Options {
             clusters: true,
+            etcds,
             ..operators::Options::default()
         },
     )?;

@@ -64,6 +64,11 @@ impl Pods {
         }
     }
 
+    /// Whether nothing runs in them.
+    pub fn are_simulated(&self) -> bool {
+        matches!(self, Self::Simulated(_))
+    }
+
     /// What the stages do beside it.
     pub fn stages(&self) -> Stages {
         match self {

@@ -77,8 +77,8 @@ impl Stages<'_> {
                 self.delete(&claim, &mut left).await?;
             }
         }
-        for component in DEPLOYMENTS {
-            self.remove::<ConfigMap>(&self.names.kubeconfig_map(component), &mut left)
+        for component in DEPLOYMENTS.into_iter().chain([Component::Etcd]) {
+            self.remove::<ConfigMap>(&self.names.workload(component), &mut left)
                 .await?;
         }
         for name in [self.names.api_service(), self.names.etcd_service()] {

@@ -15,6 +15,7 @@ pub mod exposure;
 pub mod graph;
 pub mod index;
 pub mod inputs;
+mod members;
 pub mod names;
 pub mod network;
 pub mod pass;
@@ -30,13 +31,18 @@ pub mod version;
 
 pub use reconcile::HostedControlPlanes;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use clusterwright_api::hosted::HostedControlPlane;
 use clusterwright_api::{Cluster, meta};
 use clusterwright_runtime::cache::{Cache, Scope};
 use clusterwright_runtime::client::Client;
 use clusterwright_runtime::controller::{Builder, Controller, Owner};
 use clusterwright_runtime::object::{Object, ObjectKey};
-use clusterwright_runtime::rbac::Verb;
+use clusterwright_runtime::rbac::{Grants, Verb};
+use etcd::membership::Membership;
+use etcd::{PortForward, Simulated};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -47,20 +53,44 @@ pub const NAME: &str = "hostedcontrolplane";
 /// How many control planes are reconciled at once, unless the builder is told otherwise.
 pub const DEFAULT_CONCURRENCY: usize = 10;
 
-/// The controller, to be built. `client` is the one that it will run with; its cache must not have been asked for
-/// these kinds yet, or it holds more of them than it needs to.
-pub fn controller(client: &Client) -> Builder<HostedControlPlanes, PersistentVolumeClaim> {
-    controller_with(client, HostedControlPlanes::default())
+/// What the controller can't know from the objects.
+#[derive(Clone)]
+pub struct Options {
+    /// The image of this program, for what of it runs in pods.
+    pub image: String,
+    /// How running etcds are asked for their members.
+    pub membership: Arc<dyn Membership>,
+    /// How long leaf certificates are valid; they are renewed when a third of it is left. One that is there keeps the
+    /// life that it was made for.
+    pub leaf_life: Duration,
 }
 
-/// As [`controller`], with other settings.
-pub fn controller_with(
-    client: &Client,
-    reconciler: HostedControlPlanes,
-) -> Builder<HostedControlPlanes, PersistentVolumeClaim> {
+impl Options {
+    /// As it is in a cluster: etcd is asked by port-forward through `client`, whose connections have to be real ones.
+    pub fn new(image: impl Into<String>, client: kube::Client) -> Self {
+        Self {
+            image: image.into(),
+            membership: Arc::new(PortForward::new(client)),
+            leaf_life: pki::LEAF_VALIDITY,
+        }
+    }
+
+    /// For pods that are simulated: so are the members of etcd.
+    pub fn simulated(image: impl Into<String>, client: kube::Client) -> Self {
+        Self {
+            image: image.into(),
+            membership: Arc::new(Simulated::new(client)),
+            leaf_life: pki::LEAF_VALIDITY,
+        }
+    }
+}
+
+/// The controller, to be built. `client` is the one that it will run with; its cache must not have been asked for
+/// these kinds yet, or it holds more of them than it needs to.
+pub fn controller(client: &Client, options: Options) -> Builder<HostedControlPlanes, PersistentVolumeClaim> {
     prepare(client.cache());
     let apply_and_delete = || Verb::APPLY.into_iter().chain([Verb::Delete]);
-    Controller::builder(NAME, reconciler)
+    Controller::builder(NAME, HostedControlPlanes { options })
         .concurrency(DEFAULT_CONCURRENCY)
         .finalizer(meta::HOSTED_CONTROL_PLANE_FINALIZER)
         .writes_status::<HostedControlPlane>()
@@ -78,6 +108,9 @@ pub fn controller_with(
         .watches(|secret: &Secret, client: &Client| index::control_planes(secret, client))
         .writes::<Secret>(apply_and_delete().chain([Verb::Update]))
         .watches(|pod: &Pod, client: &Client| index::control_planes(pod, client))
+        .writes::<Pod>([Verb::Delete])
+        // A WebSocket begins with a GET, and is a connection that is made.
+        .grants(Grants::new().on_subresource::<Pod>("portforward", [Verb::Get, Verb::Create]))
         .watches(|claim: &PersistentVolumeClaim, client: &Client| index::control_planes(claim, client))
         .writes::<PersistentVolumeClaim>([Verb::Delete])
 }

@@ -80,18 +80,14 @@ impl Names {
         &self.cluster
     }
 
-    /// The Deployment or `StatefulSet` of a component, and its disruption budget.
+    /// The Deployment or `StatefulSet` of a component, its disruption budget, and its `ConfigMap`: a kubeconfig, or what
+    /// etcd's members may do.
     pub fn workload(&self, component: Component) -> String {
         let appended = match component {
             Component::Etcd => REVISION_SUFFIX,
             _ => POD_SUFFIX,
         };
         bounded("", &self.cluster, component.suffix(), DNS_LABEL - appended)
-    }
-
-    /// The `ConfigMap` with a component's kubeconfig.
-    pub fn kubeconfig_map(&self, component: Component) -> String {
-        self.workload(component)
     }
 
     /// The Service that the API server is reached by.

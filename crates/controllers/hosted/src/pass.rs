@@ -25,7 +25,7 @@ use crate::rollout::{self, Rollout};
 use crate::snapshot::Read;
 use crate::trouble::trouble;
 use crate::version::{Held, Targets, targets};
-use crate::{etcd, quantity, status};
+use crate::{Options, etcd, quantity, status};
 
 /// Something to tell by an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +42,9 @@ pub struct Notice {
 
 /// One pass, and what came of it.
 pub struct Pass<'a> {
-    client: &'a Client,
-    now: Timestamp,
-    leaf_life: Duration,
+    pub(crate) client: &'a Client,
+    pub(crate) options: &'a Options,
+    pub(crate) now: Timestamp,
     /// What was read. The control plane is brought up to date when its spec is written.
     pub read: Read,
     /// The versions to run now.
@@ -57,19 +57,19 @@ pub struct Pass<'a> {
     pub notices: Vec<Notice>,
     /// What failed.
     pub errors: Vec<Error>,
-    roots: BTreeMap<Root, Material>,
-    leaves: BTreeMap<Leaf, Material>,
+    pub(crate) roots: BTreeMap<Root, Material>,
+    pub(crate) leaves: BTreeMap<Leaf, Material>,
     /// When something is due though nothing changes, in seconds of the Unix epoch.
     due: Option<i64>,
 }
 
 impl<'a> Pass<'a> {
-    /// A pass that has done nothing yet. Certificates are made for `leaf_life`.
-    pub fn new(client: &'a Client, now: Timestamp, leaf_life: Duration, read: Read) -> Self {
+    /// A pass that has done nothing yet.
+    pub fn new(client: &'a Client, options: &'a Options, now: Timestamp, read: Read) -> Self {
         Self {
             client,
+            options,
             now,
-            leaf_life,
             targets: targets(&read.inputs.version, &read.snapshot.deployed()),
             read,
             exposure: Exposure::default(),
@@ -259,14 +259,14 @@ impl<'a> Pass<'a> {
             return Ok(());
         };
         let present = self.read.snapshot.secrets.get(&name);
-        let judged = judge_leaf(&profile, present, root, self.now, self.leaf_life);
+        let judged = judge_leaf(&profile, present, root, self.now, self.options.leaf_life);
         let (state, material) = match (judged.state, judged.material) {
             (LeafState::Good { renew_at }, Some(material)) => {
                 self.remind(renew_at);
                 self.leaves.insert(leaf, material);
                 return Ok(());
             }
-            (state, _) => (state, root.make_leaf(&profile, self.now, self.leaf_life)?),
+            (state, _) => (state, root.make_leaf(&profile, self.now, self.options.leaf_life)?),
         };
         let metadata = self.read.inputs.metadata(name.clone(), None);
         let secret = material.leaf_secret(metadata, present);
@@ -280,7 +280,7 @@ impl<'a> Pass<'a> {
             });
         }
         // As the next pass will judge it.
-        let next = judge_leaf(&profile, Some(&secret), root, self.now, self.leaf_life);
+        let next = judge_leaf(&profile, Some(&secret), root, self.now, self.options.leaf_life);
         if let LeafState::Good { renew_at } = next.state {
             self.remind(renew_at);
         }
@@ -288,7 +288,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn remind(&mut self, at: i64) {
+    pub(crate) fn remind(&mut self, at: i64) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
@@ -306,31 +306,6 @@ impl<'a> Pass<'a> {
         let secret = components::admin_kubeconfig(&self.read.inputs, host, *port, root.certificate(), admin);
         execute::apply(self.client, &self.read.inputs, &secret).await?;
         Ok(Verdict::Ready)
-    }
-
-    async fn etcd(&mut self) -> Result<Verdict, Error> {
-        let inputs = &self.read.inputs;
-        // A set's volumes can't be changed through it: what there is stays, and is named as not supported.
-        let size = self
-            .read
-            .snapshot
-            .volume_size()
-            .unwrap_or_else(|| etcd::volume_size(inputs));
-        let desired = etcd::etcd(inputs, &self.targets.etcd, &size);
-        execute::apply(self.client, inputs, &desired.service).await?;
-        let set = execute::apply(self.client, inputs, &desired.stateful_set).await?;
-        execute::apply(self.client, inputs, &desired.budget).await?;
-        self.tell_overridden(Component::Etcd, desired.overridden);
-        let rollout = Rollout::of_stateful_set(&set);
-        let ready = format!("{} of {} members are ready", rollout.ready, etcd::MEMBERS);
-        let why = Why::new(Reason::WaitingForEtcdMembers, ready);
-        Ok(if rollout.is_complete() {
-            self.when_current(&self.targets.etcd, Verdict::Ready)
-        } else if rollout.ready >= etcd::QUORUM {
-            Verdict::Usable(why)
-        } else {
-            Verdict::Waiting(why)
-        })
     }
 
     async fn api_server(&mut self) -> Result<Verdict, Error> {
@@ -414,7 +389,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The verdict, unless the version that runs is not yet the one that the spec asks for.
-    fn when_current(&self, runs: &crate::version::Version, verdict: Verdict) -> Verdict {
+    pub(crate) fn when_current(&self, runs: &crate::version::Version, verdict: Verdict) -> Verdict {
         let wanted = &self.read.inputs.version;
         if runs == wanted {
             return verdict;
@@ -435,7 +410,7 @@ impl<'a> Pass<'a> {
         })
     }
 
-    fn tell_overridden(&mut self, component: Component, overridden: Vec<String>) {
+    pub(crate) fn tell_overridden(&mut self, component: Component, overridden: Vec<String>) {
         for name in overridden {
             self.notices.push(Notice {
                 warning: true,

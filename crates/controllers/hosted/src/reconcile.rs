@@ -11,33 +11,21 @@ use clusterwright_runtime::object::ObjectKey;
 use clusterwright_runtime::reconcile::{Context, Outcome, Reconciler, Request};
 use kube::core::ObjectMeta;
 
-use crate::deletion;
 use crate::error::Error;
 use crate::inputs::{InputError, Inputs};
 use crate::names::Names;
 use crate::pass::{Notice, Pass};
-use crate::pki::LEAF_VALIDITY;
 use crate::snapshot::{Read, Snapshot, owner_cluster, paused_by};
 use crate::status::{self, Conditions, Observed};
 use crate::unsupported::unsupported;
+use crate::{Options, deletion};
 
 /// How long a deletion waits before it looks again by itself. What it waits for is watched; this is for what is not.
 const DELETION_RETRY: Duration = Duration::from_secs(30);
 
 /// Brings about what `HostedControlPlane`s ask for.
-#[derive(Clone, Copy, Debug)]
 pub struct HostedControlPlanes {
-    /// How long leaf certificates are valid; they are renewed when a third of it is left. One that is there keeps the
-    /// life that it was made for.
-    pub leaf_life: Duration,
-}
-
-impl Default for HostedControlPlanes {
-    fn default() -> Self {
-        Self {
-            leaf_life: LEAF_VALIDITY,
-        }
-    }
+    pub(crate) options: Options,
 }
 
 impl HostedControlPlanes {
@@ -49,7 +37,7 @@ impl HostedControlPlanes {
             .as_ref()
             .and_then(|status| status.observed_generation)
             != read.object.metadata.generation;
-        let mut pass = Pass::new(cx.client(), now, self.leaf_life, read);
+        let mut pass = Pass::new(cx.client(), &self.options, now, read);
         pass.run().await;
 
         // As it is after this pass's writes, which the cache shows.

@@ -7,9 +7,12 @@ use clusterwright_runtime::client::{Client, Error};
 use clusterwright_runtime::object::{Object, ObjectKey};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use crate::etcd::book::Book;
+use crate::etcd::plan::{PodState, majority};
+use crate::etcd::{helper_image, pod_state};
 use crate::index;
 use crate::inputs::Inputs;
 use crate::names::{Component, Names};
@@ -33,6 +36,8 @@ pub struct Snapshot {
     pub service: Option<Service>,
     /// etcd.
     pub etcd: Option<StatefulSet>,
+    /// What etcd's members may do.
+    pub book: Option<Book>,
     /// The other components.
     pub deployments: BTreeMap<Component, Deployment>,
     /// The disruption budgets of [`DEPLOYMENTS`].
@@ -49,6 +54,8 @@ impl Snapshot {
         let mut snapshot = Self {
             service: get(client, namespace, &names.api_service())?,
             etcd: get(client, namespace, &names.workload(Component::Etcd))?,
+            book: get::<ConfigMap>(client, namespace, &names.workload(Component::Etcd))?
+                .and_then(|map| Book::read(&map)),
             pods: client.list_by(index::CLUSTER, &index::value(namespace, names.cluster()))?,
             claims: client.list_by(index::CLUSTER, &index::value(namespace, names.cluster()))?,
             ..Self::default()
@@ -89,6 +96,27 @@ impl Snapshot {
             .as_ref()
             .map(Rollout::of_stateful_set)
             .unwrap_or_default()
+    }
+
+    /// So many members of etcd have to be ready for it to work.
+    pub fn etcd_majority(&self) -> i32 {
+        let members = usize::try_from(self.etcd_rollout().desired).unwrap_or_default();
+        i32::try_from(majority(members)).unwrap_or(i32::MAX)
+    }
+
+    /// How the pods of etcd's members stand, by their names.
+    pub fn etcd_pods(&self) -> BTreeMap<String, PodState> {
+        let pods = self
+            .pods
+            .iter()
+            .filter(|pod| rollout::is_of(pod, Component::Etcd));
+        pods.map(|pod| (pod.metadata.name.clone().unwrap_or_default(), pod_state(pod)))
+            .collect()
+    }
+
+    /// The image of ours in etcd's pods.
+    pub fn helper_image(&self) -> Option<&str> {
+        helper_image(&self.etcd.as_ref()?.spec.as_ref()?.template)
     }
 
     /// Which versions run.

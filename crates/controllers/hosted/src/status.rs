@@ -9,7 +9,6 @@ use clusterwright_runtime::conditions::{self, ConditionUpdate};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::etcd;
 use crate::exposure::Exposure;
 use crate::graph::{Node, Verdict, Verdicts, Why};
 use crate::names::{Component, Names, selector_text};
@@ -151,9 +150,12 @@ fn missing(observed: &Observed<'_>, status: &HostedControlPlaneStatus) -> Option
     if !endpoint.is_some_and(clusterwright_api::cluster::ApiEndpoint::is_complete) {
         missing.push("the endpoint is not known".to_owned());
     }
-    let members = observed.snapshot.etcd_rollout().ready;
-    if members < etcd::QUORUM {
-        missing.push(format!("{members} of {} etcd members are ready", etcd::MEMBERS));
+    let members = observed.snapshot.etcd_rollout();
+    if members.ready < observed.snapshot.etcd_majority() {
+        missing.push(format!(
+            "{} of {} etcd members are ready",
+            members.ready, members.desired
+        ));
     }
     for component in DEPLOYMENTS {
         if observed.snapshot.rollout(component).available < 1 {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clusterwright_apiserver::ApiServer;
 use clusterwright_clock::Clock;
-use clusterwright_hosted::HostedControlPlanes;
+use clusterwright_hosted::Options;
 use clusterwright_hosted::pki::{Facts, Leaf, SHORTEST_LEAF_VALIDITY};
 use common::harness::{Bench, NAME, condition, holds, run_with};
 use common::scenarios::quiet;
@@ -258,8 +258,11 @@ fn manager(bench: &mut Bench, ahead: SignedDuration, leaf_life: Duration) -> Can
     let token = shutdown.clone();
     bench.spawn(async move {
         run_with(client, clock, None, token, |client, environment| {
-            let reconciler = HostedControlPlanes { leaf_life };
-            clusterwright_hosted::controller_with(client, reconciler).build(environment)
+            let options = Options {
+                leaf_life,
+                ..Options::simulated(common::IMAGE, client.kube().clone())
+            };
+            clusterwright_hosted::controller(client, options).build(environment)
         })
         .await;
     });

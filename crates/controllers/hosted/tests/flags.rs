@@ -11,7 +11,6 @@ use std::path::Path;
 use std::process::Command;
 
 use clusterwright_hosted::components::{self, Desired, Settings};
-use clusterwright_hosted::etcd;
 use clusterwright_hosted::inputs::Inputs;
 use clusterwright_testkit::tools;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -97,7 +96,7 @@ fn kube_scheduler_reads_its_flags() {
 fn etcd_reads_its_flags() {
     let program = clusterwright_testkit::require!(tools::find("etcd"));
     for inputs in examples() {
-        let desired = etcd::etcd(&inputs, &inputs.version, &etcd::volume_size(&inputs));
+        let desired = common::etcd(&inputs, &inputs.version);
         let args = args(&desired.stateful_set.spec.unwrap().template);
         assert_eq!(reads(&program, &args), Ok(()), "{args:#?}");
         let unknown = [args, vec!["--no-such-flag=1".to_owned()]].concat();

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clusterwright_hosted::components::{self, Settings};
-use clusterwright_hosted::etcd;
 use clusterwright_hosted::exposure::{self, Exposure};
 use clusterwright_hosted::inputs::Inputs;
 use clusterwright_hosted::version::Version;
@@ -41,7 +40,7 @@ fn documents(inputs: &Inputs) -> String {
     };
     let mut text = String::new();
     add(&mut text, &exposure::service(inputs));
-    let etcd = etcd::etcd(inputs, &version, &etcd::volume_size(inputs));
+    let etcd = common::etcd(inputs, &version);
     add(&mut text, &etcd.service);
     add(&mut text, &etcd.stateful_set);
     add(&mut text, &etcd.budget);
@@ -126,7 +125,7 @@ fn hashes_of_pod_templates() {
                 version: inputs.version.clone(),
                 rollout: None,
             };
-            let etcd = etcd::etcd(&inputs, &inputs.version, &etcd::volume_size(&inputs));
+            let etcd = common::etcd(&inputs, &inputs.version);
             let mut templates = vec![("etcd", etcd.stateful_set.spec.unwrap().template)];
             for (name, desired) in [
                 (
@@ -161,7 +160,7 @@ fn flags_for_each_version() {
             version: parsed.clone(),
             rollout: None,
         };
-        let etcd = etcd::etcd(&inputs, &parsed, &etcd::volume_size(&inputs));
+        let etcd = common::etcd(&inputs, &parsed);
         let mut text = command(&etcd.stateful_set.spec.unwrap().template);
         for desired in [
             components::api_server(&inputs, &settings, exposure(&inputs).advertise()),

@@ -69,6 +69,9 @@ async fn scenarios_on_the_real_server() {
         a_move_is_blocked,
         fields_not_supported,
         a_lost_root_is_not_made_anew,
+        etcd_grows_and_shrinks,
+        a_member_that_lost_its_data_is_replaced,
+        a_lost_majority_is_told,
         delete_leaves_nothing,
     );
     drop(control_plane);

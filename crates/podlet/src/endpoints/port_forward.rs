@@ -1,21 +1,26 @@
-//! Ports of pods, for whoever is at the other end of a SPDY connection.
+//! Ports of pods, for whoever is at the other end of a SPDY connection or of a WebSocket.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hyper::upgrade::Upgraded;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::spdy::{self, Stream};
-use super::streams::{PIECE, WAITING};
+use super::streams::{Outgoing, PIECE, Sink, Source, WAITING};
+use super::{parameters, websocket};
 use crate::isolation::{Handle, Isolation};
 use crate::registry::Entry;
 
 /// So many connections may lack one of their two streams at most.
 const HALVES: usize = 64;
+/// So many ports may be asked for in one WebSocket: their streams are numbered by a byte, of which one is taken.
+const MOST_PORTS: usize = 100;
 
 /// Passes on connections for as long as the other side wants it. Each is a stream of data and one of errors.
 pub async fn serve(
@@ -41,33 +46,106 @@ pub async fn serve(
         };
         let (entry, isolation) = (entry.clone(), isolation.clone());
         tokio::spawn(async move {
-            if let Err(why) = forward(data, &entry, &isolation).await {
-                let said = format!(
-                    "error forwarding port to pod {}, uid {}: {why}",
-                    entry.name, entry.uid
-                );
-                // The other side may have gone.
-                let _ = error.sink.send(Bytes::from(said)).await;
-            }
-            error.sink.end().await;
+            let port = data.header("port").to_owned();
+            pass_on(&port, (data.sink, data.source), &error.sink, &entry, &isolation).await;
         });
     }
     // It has ended, or this would not have.
     let _ = connection.await;
 }
 
-async fn forward(mut data: Stream, entry: &Entry, isolation: &Isolation) -> Result<(), String> {
-    let opened = open(data.header("port"), entry, isolation).await;
-    let mut stream = match opened {
+/// Passes on one connection for each port that was asked for, by a WebSocket: two streams for each, of data and of
+/// errors, that begin with the port's number.
+pub async fn serve_websocket(
+    upgraded: Upgraded,
+    ports: Vec<u16>,
+    entry: Arc<Entry>,
+    isolation: Arc<Isolation>,
+) {
+    let count = u8::try_from(2 * ports.len()).unwrap_or(u8::MAX);
+    let (sources, outgoing) = websocket::streams(websocket::open(upgraded).await, count);
+    let mut sources = sources.into_iter();
+    let mut forwards = JoinSet::new();
+    for (number, port) in (0..).step_by(2).zip(ports) {
+        let (Some(source), Some(_)) = (sources.next(), sources.next()) else {
+            break;
+        };
+        let data = Sink::new(number, outgoing.clone());
+        let error = Sink::new(number + 1, outgoing.clone());
+        let (entry, isolation) = (entry.clone(), isolation.clone());
+        forwards.spawn(async move {
+            for sink in [&data, &error] {
+                // Where the other side has gone, what follows notices.
+                let _ = sink.send(Bytes::copy_from_slice(&port.to_le_bytes())).await;
+            }
+            pass_on(&port.to_string(), (data, source), &error, &entry, &isolation).await;
+        });
+    }
+    // The streams have no end of their own: it is that of the connection.
+    while forwards.join_next().await.is_some() {}
+    let _ = outgoing.send(Outgoing::Close).await;
+}
+
+/// The ports of a request by WebSocket.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn ports(query: Option<&str>) -> Result<Vec<u16>, String> {
+    let given = parameters(query).into_iter().filter(|(name, _)| name == "port");
+    let given: Vec<String> = given
+        .flat_map(|(_, value)| value.split(',').map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    if given.is_empty() {
+        return Err("query parameter \"port\" is required".to_owned());
+    }
+    if given.len() > MOST_PORTS {
+        return Err(format!("{} ports are more than {MOST_PORTS}", given.len()));
+    }
+    given
+        .iter()
+        .map(|text| {
+            let port = text.parse().ok().filter(|port| *port > 0);
+            port.ok_or_else(|| format!("invalid port {text:?}"))
+        })
+        .collect()
+}
+
+/// Passes on a connection to a port, and says on the other stream what went wrong with it.
+async fn pass_on(
+    port: &str,
+    (sink, source): (Sink, Source),
+    error: &Sink,
+    entry: &Entry,
+    isolation: &Isolation,
+) {
+    if let Err(why) = forward(port, sink, source, entry, isolation).await {
+        let said = format!(
+            "error forwarding port to pod {}, uid {}: {why}",
+            entry.name, entry.uid
+        );
+        // The other side may have gone.
+        let _ = error.send(Bytes::from(said)).await;
+    }
+    error.end().await;
+}
+
+async fn forward(
+    port: &str,
+    sink: Sink,
+    mut source: Source,
+    entry: &Entry,
+    isolation: &Isolation,
+) -> Result<(), String> {
+    let mut stream = match open(port, entry, isolation).await {
         Ok(stream) => stream,
         Err(why) => {
-            data.sink.end().await;
+            sink.end().await;
             return Err(why);
         }
     };
     let (mut from, mut to) = stream.split();
     let out = async {
-        while let Some(piece) = data.source.recv().await {
+        while let Some(piece) = source.recv().await {
             to.write_all(&piece).await?;
         }
         to.shutdown().await
@@ -76,14 +154,8 @@ async fn forward(mut data: Stream, entry: &Entry, isolation: &Isolation) -> Resu
         let mut piece = vec![0; PIECE];
         loop {
             let length = from.read(&mut piece).await?;
-            if length == 0
-                || data
-                    .sink
-                    .send(Bytes::copy_from_slice(&piece[..length]))
-                    .await
-                    .is_err()
-            {
-                data.sink.end().await;
+            if length == 0 || sink.send(Bytes::copy_from_slice(&piece[..length])).await.is_err() {
+                sink.end().await;
                 return Ok(());
             }
         }
@@ -99,13 +171,13 @@ async fn forward(mut data: Stream, entry: &Entry, isolation: &Isolation) -> Resu
             },
         }
     };
-    let gone = data.sink.clone();
+    let gone = sink.clone();
     let ended: std::io::Result<()> = tokio::select! {
         ended = both => ended,
         () = gone.gone() => Ok(()),
     };
     if ended.is_err() {
-        data.sink.end().await;
+        sink.end().await;
     }
     ended.map_err(|error| error.to_string())
 }

@@ -31,6 +31,7 @@ const BY_WEBSOCKET: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 const BY_SPDY: &str = "v4.channel.k8s.io";
 /// The protocol of forwarded ports, and how it is called in a WebSocket.
 const PORTS: &str = "portforward.k8s.io";
+const PORTS_BY_WEBSOCKET: &str = "v4.channel.k8s.io";
 const PORTS_IN_WEBSOCKET: &str = "SPDY/3.1+portforward.k8s.io";
 /// What is asked for and what is agreed on, where the way is SPDY.
 const PROTOCOL: &str = "x-stream-protocol-version";
@@ -127,7 +128,15 @@ pub fn answer(
 /// Answers a request for a pod's ports.
 pub fn forward(served: &Served, entry: Arc<Entry>, request: Request<Incoming>) -> Response<Body> {
     let isolation = served.isolation.clone();
-    if websocket::is_wanted(request.headers()) {
+    if websocket::offers(request.headers(), PORTS_BY_WEBSOCKET) {
+        let ports = match port_forward::ports(request.uri().query()) {
+            Ok(ports) => ports,
+            Err(why) => return said(StatusCode::BAD_REQUEST, why),
+        };
+        upgrade(request, &[PORTS_BY_WEBSOCKET], move |upgraded, _| {
+            port_forward::serve_websocket(upgraded, ports, entry, isolation)
+        })
+    } else if websocket::is_wanted(request.headers()) {
         upgrade(request, &[PORTS_IN_WEBSOCKET], move |upgraded, _| async move {
             let tunnel = websocket::bytes(websocket::open(upgraded).await);
             port_forward::serve(tunnel, entry, isolation).await;

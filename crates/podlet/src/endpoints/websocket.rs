@@ -46,6 +46,19 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
+/// Whether a request wants a WebSocket and speaks this protocol.
+pub fn offers(headers: &HeaderMap, protocol: &str) -> bool {
+    is_wanted(headers) && offered(headers).any(|offered| offered == protocol)
+}
+
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(',').map(str::trim))
+}
+
 /// The first of the protocols that the other side speaks too, and the answer that says so.
 ///
 /// # Errors
@@ -64,12 +77,7 @@ pub fn accept<T>(
     {
         return Err("the WebSocket's version is not 13".to_owned());
     }
-    let offered: Vec<&str> = headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').map(str::trim))
-        .collect();
+    let offered: Vec<&str> = offered(headers).collect();
     let chosen = protocols
         .iter()
         .find(|protocol| offered.contains(protocol))

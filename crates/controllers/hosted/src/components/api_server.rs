@@ -76,7 +76,7 @@ fn flags(inputs: &Inputs, advertise: Option<IpAddr>) -> Flags {
         .set("etcd-cafile", pki("etcd-ca.crt"))
         .set("etcd-certfile", pki("apiserver-etcd-client.crt"))
         .set("etcd-keyfile", pki("apiserver-etcd-client.key"))
-        .set("etcd-servers", etcd::client_urls(inputs).join(","))
+        .set("etcd-servers", etcd::client_url(inputs))
         .set("kubelet-client-certificate", pki("apiserver-kubelet-client.crt"))
         .set("kubelet-client-key", pki("apiserver-kubelet-client.key"))
         .set(

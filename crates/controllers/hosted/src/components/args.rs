@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 /// The flags that the controller sets, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Flags(Vec<(&'static str, String)>);
+pub struct Flags {
+    own: Vec<(&'static str, String)>,
+    elsewhere: Vec<&'static str>,
+}
 
 /// The flags of a container, and which of the spec's were not taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,21 +21,28 @@ pub struct Args {
 impl Flags {
     /// Adds a flag.
     pub fn set(&mut self, name: &'static str, value: impl Into<String>) -> &mut Self {
-        self.0.push((name, value.into()));
+        self.own.push((name, value.into()));
+        self
+    }
+
+    /// Notes a flag that the controller sets by other means than the command line.
+    pub fn elsewhere(&mut self, name: &'static str) -> &mut Self {
+        self.elsewhere.push(name);
         self
     }
 
     /// The flags together with those of the spec: ours first, in our order, then theirs by name.
     pub fn with(&self, given: &BTreeMap<String, String>) -> Args {
         let mut args: Vec<String> = self
-            .0
+            .own
             .iter()
             .map(|(name, value)| format!("--{name}={value}"))
             .collect();
         let mut overridden = Vec::new();
         for (name, value) in given {
             let name = name.trim_start_matches('-');
-            match self.0.iter().find(|(own, _)| *own == name) {
+            match self.own.iter().find(|(own, _)| *own == name) {
+                None if self.elsewhere.contains(&name) => overridden.push(name.to_owned()),
                 Some((_, own)) if own == value => {}
                 Some(_) => overridden.push(name.to_owned()),
                 None => args.push(format!("--{name}={value}")),
@@ -49,11 +59,12 @@ mod tests {
     #[test]
     fn the_controllers_flags_stand_and_the_specs_follow() {
         let mut flags = Flags::default();
-        flags.set("secure-port", "6443").set("a", "1");
+        flags.set("secure-port", "6443").set("a", "1").elsewhere("b");
         let given = [
             ("v", "4"),
             ("secure-port", "1"),
             ("--a", "1"),
+            ("b", "2"),
             ("--profiling", "false"),
         ];
         let given = given
@@ -64,6 +75,6 @@ mod tests {
             args.args,
             ["--secure-port=6443", "--a=1", "--profiling=false", "--v=4"]
         );
-        assert_eq!(args.overridden, ["secure-port"]);
+        assert_eq!(args.overridden, ["b", "secure-port"]);
     }
 }

@@ -45,7 +45,7 @@ pub fn component_kubeconfig(inputs: &Inputs, component: Component, leaf: Leaf) -
         }),
     );
     ConfigMap {
-        metadata: inputs.metadata(inputs.names.kubeconfig_map(component), Some(component)),
+        metadata: inputs.metadata(inputs.names.workload(component), Some(component)),
         data: Some([(FILE.to_owned(), config)].into()),
         ..ConfigMap::default()
     }

@@ -1,6 +1,18 @@
-//! etcd: three members, TLS between them and towards the API servers. Pure: inputs in, objects out.
+//! etcd: one or three members, TLS between them and towards the API servers.
 //!
-//! Flags are kubeadm's (`cmd/kubeadm/app/phases/etcd`) for the version of etcd that belongs to the Kubernetes minor.
+//! Flags are kubeadm's (`cmd/kubeadm/app/phases/etcd`) for the version of etcd that belongs to the Kubernetes minor,
+//! but for those that name the members: they come from a [`book`], so that a change of the membership ([`plan`], by
+//! [`membership`]) touches no pod template. Each pod's first container asks the book whether its member may [`start`].
+
+pub mod book;
+mod gateway;
+pub mod membership;
+pub mod plan;
+mod simulated;
+pub mod start;
+
+pub use gateway::PortForward;
+pub use simulated::Simulated;
 
 use std::collections::BTreeMap;
 
@@ -10,8 +22,8 @@ use k8s_openapi::api::apps::v1::{
     StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, Service, ServicePort, ServiceSpec, VolumeMount,
-    VolumeResourceRequirements,
+    Container, ContainerStatus, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodTemplateSpec,
+    ResourceRequirements, Service, ServicePort, ServiceSpec, VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -24,13 +36,12 @@ use crate::components::{
 use crate::inputs::Inputs;
 use crate::names::Component;
 use crate::pki::{Leaf, LeafNames, Root};
-use crate::quantity;
 use crate::version::Version;
+use crate::{quantity, rollout};
+use plan::PodState;
 
-/// How many members there are.
-pub const MEMBERS: i32 = 3;
-/// How many of them a write needs.
-pub const QUORUM: i32 = 2;
+/// How many members there are at most, and if the spec says nothing.
+pub const MOST_MEMBERS: i32 = 3;
 /// The size of a volume to start with, where the controller chooses it.
 pub const INITIAL_VOLUME_SIZE: &str = "1Gi";
 
@@ -39,6 +50,8 @@ const PEER_PORT: i32 = 2380;
 const METRICS_PORT: i32 = 2381;
 const VOLUME: &str = "etcd-data";
 const VOLUME_DIR: &str = "/var/lib/etcd";
+/// The name of the container that says whether the member may start.
+const HELPER: &str = "member";
 
 /// etcd as it is to be.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,18 +77,79 @@ pub fn volume_size(inputs: &Inputs) -> Quantity {
     given.map_or_else(|| Quantity(INITIAL_VOLUME_SIZE.to_owned()), quantity::canonical)
 }
 
-/// The URLs at which members are reached by API servers.
-pub fn client_urls(inputs: &Inputs) -> Vec<String> {
-    members(inputs)
-        .iter()
-        .map(|member| format!("https://{}:{CLIENT_PORT}", host(inputs, member)))
+/// The URL at which API servers reach the members: one name for all of them, so that it stays when members come and go.
+pub fn client_url(inputs: &Inputs) -> String {
+    format!("https://{}:{CLIENT_PORT}", service_host(inputs))
+}
+
+/// The members that there are to be, by their pods' names.
+pub fn wanted(inputs: &Inputs) -> Vec<String> {
+    let given = inputs.spec.inline.etcd.as_ref().and_then(|etcd| etcd.replicas);
+    members(inputs, given.unwrap_or(MOST_MEMBERS))
+}
+
+/// Every member that there can be, with its peer URL.
+pub fn possible(inputs: &Inputs) -> Vec<(String, String)> {
+    members(inputs, MOST_MEMBERS)
+        .into_iter()
+        .map(|name| {
+            let url = peer_url(inputs, &name);
+            (name, url)
+        })
         .collect()
+}
+
+/// The claim of a member.
+pub fn claim_name(member: &str) -> String {
+    format!("{VOLUME}-{member}")
+}
+
+/// The image of the first container in a pod template.
+pub fn helper_image(template: &PodTemplateSpec) -> Option<&str> {
+    let containers = template.spec.as_ref()?.init_containers.as_ref()?;
+    let helper = containers.iter().find(|container| container.name == HELPER)?;
+    helper.image.as_deref()
+}
+
+/// How the pod of a member stands.
+pub fn pod_state(pod: &Pod) -> PodState {
+    // While it waits to be tried again, what it said last counts.
+    let ended = |status: &ContainerStatus| {
+        let now = status.state.as_ref().and_then(|state| state.terminated.as_ref());
+        let last = status
+            .last_state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref());
+        now.or(last).map(|ended| ended.exit_code)
+    };
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.init_container_statuses.as_deref());
+    let helper = statuses
+        .unwrap_or_default()
+        .iter()
+        .find(|status| status.name == HELPER)
+        .and_then(ended);
+    if pod.metadata.deletion_timestamp.is_some() {
+        PodState::NotReady
+    } else if helper == Some(start::DATA_LOST.into()) {
+        PodState::DataLost
+    } else if helper == Some(start::NOT_A_MEMBER.into()) {
+        PodState::NotAMember
+    } else if rollout::is_ready(pod) {
+        PodState::Ready
+    } else {
+        PodState::NotReady
+    }
 }
 
 /// The names that members' certificates hold for.
 pub fn certificate_names(inputs: &Inputs) -> LeafNames {
     let mut names: LeafNames = ["localhost", "127.0.0.1", "::1"].into_iter().collect();
-    for member in members(inputs) {
+    // Of all that there can be, so that no certificate changes with the membership.
+    names.add(&service_host(inputs));
+    for member in members(inputs, MOST_MEMBERS) {
         names.add(&host(inputs, &member));
         // As the cluster's DNS completes it.
         names.add(&member);
@@ -83,21 +157,40 @@ pub fn certificate_names(inputs: &Inputs) -> LeafNames {
     names
 }
 
-fn members(inputs: &Inputs) -> Vec<String> {
+fn members(inputs: &Inputs, count: i32) -> Vec<String> {
     let name = inputs.names.workload(Component::Etcd);
-    (0..MEMBERS).map(|index| format!("{name}-{index}")).collect()
+    (0..count).map(|index| format!("{name}-{index}")).collect()
 }
 
-fn host(inputs: &Inputs, member: &str) -> String {
-    format!(
-        "{member}.{}.{}.svc",
-        inputs.names.etcd_service(),
-        inputs.namespace
-    )
+fn service_host(inputs: &Inputs) -> String {
+    format!("{}.{}.svc", inputs.names.etcd_service(), inputs.namespace)
 }
 
-/// etcd for the given version of Kubernetes, on volumes of the given size.
-pub fn etcd(inputs: &Inputs, version: &Version, size: &Quantity) -> Desired {
+/// The name that a member's certificate holds for.
+pub fn host(inputs: &Inputs, member: &str) -> String {
+    format!("{member}.{}", service_host(inputs))
+}
+
+fn peer_url(inputs: &Inputs, member: &str) -> String {
+    format!("https://{}:{PEER_PORT}", host(inputs, member))
+}
+
+/// etcd as it is to be now.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// The version of Kubernetes that it is for.
+    pub version: &'a Version,
+    /// The size of volumes.
+    pub size: &'a Quantity,
+    /// So many pods.
+    pub replicas: i32,
+    /// The image of the pods' first container, which is ours.
+    pub helper_image: &'a str,
+}
+
+/// etcd's objects.
+pub fn etcd(inputs: &Inputs, settings: Settings<'_>) -> Desired {
+    let Settings { version, size, .. } = settings;
     let component = Component::Etcd;
     let given = inputs.spec.inline.etcd.clone().unwrap_or_default();
     let args = flags(inputs, version, size).with(&given.container.args);
@@ -126,11 +219,7 @@ pub fn etcd(inputs: &Inputs, version: &Version, size: &Quantity) -> Desired {
             leaf(inputs, Leaf::EtcdPeer),
         ],
         volumes: Vec::new(),
-        mounts: vec![VolumeMount {
-            name: VOLUME.to_owned(),
-            mount_path: VOLUME_DIR.to_owned(),
-            ..VolumeMount::default()
-        }],
+        mounts: vec![data_mount()],
         // Not the Kubernetes version: members are replaced when etcd's changes, not at each patch of Kubernetes.
         annotations: BTreeMap::new(),
         spread_keys: &[],
@@ -139,6 +228,17 @@ pub fn etcd(inputs: &Inputs, version: &Version, size: &Quantity) -> Desired {
     let mut template = template(inputs, pod);
     if let Some(metadata) = &mut template.metadata {
         metadata.annotations = None;
+    }
+    if let Some(spec) = &mut template.spec {
+        let variables = book::variables(inputs);
+        for container in &mut spec.containers {
+            container
+                .env
+                .get_or_insert_default()
+                .extend(variables.iter().cloned());
+        }
+        let helper = helper(inputs, settings.helper_image, &spec.containers);
+        spec.init_containers = Some(vec![helper]);
     }
     let mut metadata = inputs.metadata(inputs.names.workload(component), Some(component));
     metadata.annotations = Some([(meta::VERSION_ANNOTATION.to_owned(), version.to_string())].into());
@@ -156,7 +256,7 @@ pub fn etcd(inputs: &Inputs, version: &Version, size: &Quantity) -> Desired {
                         when_scaled: Some("Retain".to_owned()),
                     },
                 ),
-                replicas: Some(MEMBERS),
+                replicas: Some(settings.replicas),
                 selector: selector(inputs, component),
                 service_name: Some(inputs.names.etcd_service()),
                 template,
@@ -174,6 +274,51 @@ pub fn etcd(inputs: &Inputs, version: &Version, size: &Quantity) -> Desired {
         },
         budget: disruption_budget(inputs, component, None, Some(1)),
         overridden: args.overridden,
+    }
+}
+
+/// The container that says whether the member may start.
+fn helper(inputs: &Inputs, image: &str, beside: &[Container]) -> Container {
+    let own_name = beside.iter().flat_map(|container| container.env.iter().flatten());
+    let own_name = own_name.filter(|variable| variable.name == "POD_NAME");
+    Container {
+        name: HELPER.to_owned(),
+        image: Some(image.to_owned()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        args: Some(vec![
+            "etcd-member".to_owned(),
+            "--name=$(POD_NAME)".to_owned(),
+            format!("--volume={VOLUME_DIR}"),
+        ]),
+        env: Some(
+            own_name
+                .cloned()
+                .chain([book::members_variable(inputs)])
+                .collect(),
+        ),
+        resources: Some(ResourceRequirements {
+            requests: Some(
+                [("cpu", "10m"), ("memory", "16Mi")]
+                    .map(|(name, value)| (name.to_owned(), Quantity(value.to_owned())))
+                    .into(),
+            ),
+            ..ResourceRequirements::default()
+        }),
+        security_context: beside
+            .first()
+            .and_then(|container| container.security_context.clone()),
+        // Its last words say why a pod does not start.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: Some(vec![data_mount()]),
+        ..Container::default()
+    }
+}
+
+fn data_mount() -> VolumeMount {
+    VolumeMount {
+        name: VOLUME.to_owned(),
+        mount_path: VOLUME_DIR.to_owned(),
+        ..VolumeMount::default()
     }
 }
 
@@ -234,16 +379,15 @@ fn service(inputs: &Inputs) -> Service {
 fn flags(inputs: &Inputs, version: &Version, size: &Quantity) -> Flags {
     let own = host(inputs, "$(POD_NAME)");
     let pki = |file: &str| format!("{PKI_DIR}/{file}");
-    let initial_cluster: Vec<String> = members(inputs)
-        .iter()
-        .map(|member| format!("{member}=https://{}:{PEER_PORT}", host(inputs, member)))
-        .collect();
     let mut flags = Flags::default();
     flags
         .set("advertise-client-urls", format!("https://{own}:{CLIENT_PORT}"))
         .set("cert-file", pki("etcd-server.crt"))
         .set("client-cert-auth", "true")
-        .set("data-dir", format!("{VOLUME_DIR}/data"));
+        .set("data-dir", format!("{VOLUME_DIR}/{}", start::DATA))
+        // By variables, from the book.
+        .elsewhere("initial-cluster")
+        .elsewhere("initial-cluster-state");
     if version.etcd().minor >= 6 {
         flags.set("feature-gates", "InitialCorruptCheck=true");
     } else {
@@ -254,8 +398,6 @@ fn flags(inputs: &Inputs, version: &Version, size: &Quantity) -> Flags {
             "initial-advertise-peer-urls",
             format!("https://{own}:{PEER_PORT}"),
         )
-        .set("initial-cluster", initial_cluster.join(","))
-        .set("initial-cluster-state", "new")
         .set(
             "initial-cluster-token",
             format!("{}.{}", inputs.namespace, inputs.names.cluster()),

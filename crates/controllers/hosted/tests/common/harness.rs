@@ -18,12 +18,13 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::IMAGE;
 use super::world::{World, ensure, everything};
 
 /// The namespace of all tests; each has a server, or a namespace, of its own.
@@ -242,6 +243,26 @@ impl Bench {
         .await;
     }
 
+    /// Has a member of etcd lose its data, and start again.
+    pub async fn lose_data(&self, member: &str) {
+        std::fs::remove_dir_all(self.world.volume(member).join("data")).unwrap();
+        self.api::<Pod>()
+            .delete(member, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    /// Has a member of etcd lose its data, and waits until it is a new one.
+    pub async fn replace_member(&self, member: &str) {
+        let life = || std::fs::read_to_string(self.world.volume(member).join("member-id")).ok();
+        let before = life();
+        self.lose_data(member).await;
+        self.until("a new member", |object| {
+            life() != before && object.is_some_and(|object| holds(object, "Ready"))
+        })
+        .await;
+    }
+
     /// Everything that a control plane consists of, with uid and version.
     pub async fn contents(&self) -> BTreeMap<String, String> {
         let (client, namespace) = (&self.client, self.namespace.as_str());
@@ -299,7 +320,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let hosted = |client: &Cached, environment: &Environment| {
-        clusterwright_hosted::controller(client).build(environment)
+        // The world's pods are simulated, and etcd with them.
+        let options = clusterwright_hosted::Options::simulated(IMAGE, client.kube().clone());
+        clusterwright_hosted::controller(client, options).build(environment)
     };
     run_with(client, clock, leader_election, shutdown, hosted).await;
 }

@@ -10,13 +10,19 @@
 pub mod account;
 pub mod crash;
 pub mod harness;
+pub mod members;
 pub mod scenarios;
 pub mod validation;
 pub mod world;
 
 use clusterwright_api::{Cluster, HostedControlPlane};
+use clusterwright_hosted::etcd;
 use clusterwright_hosted::inputs::Inputs;
+use clusterwright_hosted::version::Version;
 use serde_json::{Value, json};
+
+/// The image of ours.
+pub const IMAGE: &str = "registry.example/clusterwright:v1";
 
 /// A stored control plane of Cluster `demo` with these fields in its spec.
 pub fn control_plane(fields: &Value) -> HostedControlPlane {
@@ -45,6 +51,19 @@ pub fn inputs(control_plane_fields: &Value, cluster_fields: &Value) -> Inputs {
         &cluster(cluster_fields),
     )
     .unwrap()
+}
+
+/// etcd at its beginning.
+pub fn etcd(inputs: &Inputs, version: &Version) -> etcd::Desired {
+    etcd::etcd(
+        inputs,
+        etcd::Settings {
+            version,
+            size: &etcd::volume_size(inputs),
+            replicas: i32::try_from(etcd::wanted(inputs).len()).unwrap(),
+            helper_image: IMAGE,
+        },
+    )
 }
 
 /// Every field that is acted on, set to something else than its default.
@@ -77,9 +96,10 @@ pub fn everything() -> (Value, Value) {
             "scheduler": with(container("sched"), json!({"replicas": 2, "args": {"v": "2"}, "priorityClassName": "high"})),
         },
         "etcd": with(container("etcd"), json!({
+            "replicas": 1,
             "autoGrow": false,
             "volumeSize": "8192Mi",
-            "args": {"heartbeat-interval": "200"},
+            "args": {"heartbeat-interval": "200", "initial-cluster": "other=https://192.0.2.1:2380"},
             "priorityClassName": "high",
         })),
     });

@@ -12,6 +12,10 @@ use serde_json::json;
 
 use super::harness::{Bench, NAME, condition, holds};
 #[allow(unused_imports, reason = "each test file uses a part")]
+pub use super::members::{
+    a_lost_majority_is_told, a_member_that_lost_its_data_is_replaced, etcd_grows_and_shrinks,
+};
+#[allow(unused_imports, reason = "each test file uses a part")]
 pub use super::validation::{fields_are_validated, volumes_do_not_shrink};
 
 /// What keeps `clusterctl move` from moving an object.

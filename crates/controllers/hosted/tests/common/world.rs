@@ -3,12 +3,15 @@
 //! time, and keeps a log of what happened.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use clusterwright_hosted::etcd::start::{self, Refusal};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec, Service, Volume};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, PodTemplateSpec, Service, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -16,6 +19,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// The label of a pod with a hash of the template that it was made from.
 const REVISION: &str = "world/revision";
@@ -28,6 +32,8 @@ pub struct World {
     /// What happened, in order: `kube-apiserver v1.36.3` when a pod of that version became ready.
     pub log: Arc<Mutex<Vec<String>>>,
     writes: Arc<AtomicU64>,
+    /// The volumes, by the names of their claims.
+    volumes: Arc<TempDir>,
 }
 
 impl World {
@@ -37,6 +43,7 @@ impl World {
             namespace: namespace.to_owned(),
             log: Arc::default(),
             writes: Arc::default(),
+            volumes: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
 
@@ -88,6 +95,12 @@ impl World {
         }
         let claims: Vec<PersistentVolumeClaim> = self.list().await?;
         let names: Vec<String> = claims.iter().map(ResourceExt::name_any).collect();
+        for volume in fs::read_dir(self.volumes.path()).unwrap() {
+            let volume = volume.unwrap();
+            if !names.contains(&volume.file_name().into_string().unwrap()) {
+                fs::remove_dir_all(volume.path()).unwrap();
+            }
+        }
         for set in self.list::<StatefulSet>().await? {
             owners.extend(set.uid());
             self.stateful_set(&set, &owned(&pods, &set), &names).await?;
@@ -222,8 +235,21 @@ impl World {
                 Some(_) => {}
             }
         }
-        let all: Vec<&Pod> = pods.iter().collect();
-        self.liven(&all).await?;
+        for pod in pods.iter().filter(|pod| {
+            let number: i32 = pod.name_any().rsplit_once('-').unwrap().1.parse().unwrap();
+            number >= wanted && pod.metadata.deletion_timestamp.is_none()
+        }) {
+            self.write::<Pod>()
+                .delete(&pod.name_any(), &DeleteParams::default())
+                .await?;
+        }
+        let mut startable = Vec::new();
+        for pod in pods {
+            if is_ready(pod) || self.helper(pod).await? {
+                startable.push(pod);
+            }
+        }
+        self.liven(&startable).await?;
         let ready = pods.iter().filter(|pod| is_ready(pod)).count();
         let updated = pods
             .iter()
@@ -290,6 +316,41 @@ impl World {
             .map(|owner: OwnerReference| vec![owner]);
         self.write::<Pod>().create(&PostParams::default(), &pod).await?;
         Ok(())
+    }
+
+    /// The folder of a member's volume.
+    pub fn volume(&self, member: &str) -> PathBuf {
+        self.volumes
+            .path()
+            .join(clusterwright_hosted::etcd::claim_name(member))
+    }
+
+    /// Does what the first container of a pod of etcd does, and then what etcd does on its volume. Whether it may run.
+    async fn helper(&self, pod: &Pod) -> kube::Result<bool> {
+        let name = pod.name_any();
+        let set = name.rsplit_once('-').unwrap().0;
+        let Some(map) = self.api::<ConfigMap>().get_opt(set).await? else {
+            return Ok(false);
+        };
+        let volume = self.volume(&name);
+        fs::create_dir_all(&volume).unwrap();
+        let members = &map.data.unwrap()["members"];
+        let refusal = start::prepare(&name, members, &volume).err();
+        if refusal.is_none() {
+            let log = volume.join("data/member/wal");
+            fs::create_dir_all(&log).unwrap();
+            fs::write(log.join("0.wal"), "").unwrap();
+        }
+        let ended = json!({
+            "exitCode": refusal.as_ref().map_or(0, Refusal::exit_status),
+            "message": refusal.as_ref().map(ToString::to_string).unwrap_or_default(),
+        });
+        let status = json!({"initContainerStatuses": [{
+            "name": "member", "image": "", "imageID": "", "ready": refusal.is_none(), "restartCount": 0,
+            "state": {"terminated": ended},
+        }]});
+        self.report::<Pod>(&name, &pod.status, status).await?;
+        Ok(refusal.is_none())
     }
 
     async fn liven(&self, pods: &[&Pod]) -> kube::Result<()> {
