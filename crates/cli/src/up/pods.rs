@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The name of the node that this machine is.
 const NODE: &str = "this-machine";
-/// How long pods have to end.
-const GRACE: Duration = Duration::from_secs(4);
+/// How long pods have to end: API servers would wait longer for whoever asks them, but all of it is thrown away.
+const GRACE: Duration = Duration::from_secs(2);
 /// The folder of the podlet in that of `up`.
 const FOLDER: &str = "podlet";
 

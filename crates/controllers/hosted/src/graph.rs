@@ -44,14 +44,16 @@ impl Node {
         Self::Scheduler,
     ];
 
-    /// What has to be usable first.
-    pub const fn needs(self) -> &'static [Self] {
+    /// What has to be usable first. On a cluster's first start the API servers are made together with etcd, which
+    /// they look for until it answers; later, what changes them waits until etcd can bear it.
+    pub const fn needs(self, first_start: bool) -> &'static [Self] {
         match self {
             Self::Roots | Self::Endpoint => &[],
             Self::Certificates => &[Self::Roots],
             Self::ServingCertificate => &[Self::Roots, Self::Endpoint],
             Self::Kubeconfig => &[Self::Endpoint, Self::Certificates],
             Self::Etcd => &[Self::Certificates],
+            Self::ApiServer if first_start => &[Self::Certificates, Self::ServingCertificate],
             Self::ApiServer => &[Self::Certificates, Self::ServingCertificate, Self::Etcd],
             Self::ControllerManager | Self::Scheduler => &[Self::Certificates, Self::ApiServer],
         }
@@ -156,8 +158,11 @@ impl Verdicts {
     }
 
     /// The verdict of a node that can't be worked on because one that it needs is not usable.
-    pub fn blocked(&self, node: Node) -> Option<Verdict> {
-        let need = node.needs().iter().find(|need| !self.get(**need).is_usable())?;
+    pub fn blocked(&self, node: Node, first_start: bool) -> Option<Verdict> {
+        let need = node
+            .needs(first_start)
+            .iter()
+            .find(|need| !self.get(**need).is_usable())?;
         Some(Verdict::Waiting(Why::new(
             Reason::WaitingForDependency,
             format!("waits for {}", need.title()),
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn every_node_comes_after_what_it_needs() {
         for (position, node) in Node::ALL.iter().enumerate() {
-            for need in node.needs() {
+            for need in node.needs(false) {
                 assert!(Node::ALL[..position].contains(need), "{node:?} needs {need:?}");
             }
         }
@@ -193,7 +198,7 @@ mod tests {
         for node in Node::ALL {
             let verdict = match node {
                 Node::Endpoint => failed(),
-                node => verdicts.blocked(node).unwrap_or(Verdict::Ready),
+                node => verdicts.blocked(node, false).unwrap_or(Verdict::Ready),
             };
             verdicts.set(node, verdict);
         }
@@ -219,6 +224,15 @@ mod tests {
             Node::ApiServer,
             Verdict::Usable(Why::new(Reason::WaitingForReplicas, "1 of 3")),
         );
-        assert_eq!(verdicts.blocked(Node::Scheduler), None);
+        assert_eq!(verdicts.blocked(Node::Scheduler, false), None);
+    }
+    #[test]
+    fn only_on_a_first_start_the_api_servers_do_not_wait_for_etcd() {
+        let mut verdicts = Verdicts::default();
+        for node in [Node::Certificates, Node::ServingCertificate] {
+            verdicts.set(node, Verdict::Ready);
+        }
+        assert_eq!(verdicts.blocked(Node::ApiServer, true), None);
+        assert!(verdicts.blocked(Node::ApiServer, false).is_some());
     }
 }

@@ -84,8 +84,9 @@ impl<'a> Pass<'a> {
 
     /// Works on every node whose needs are usable.
     pub async fn run(&mut self) {
+        let first_start = self.read.snapshot.is_first_start(&self.read.object);
         for node in Node::ALL {
-            let verdict = match self.verdicts.blocked(node) {
+            let verdict = match self.verdicts.blocked(node, first_start) {
                 Some(blocked) => blocked,
                 None => match self.work(node).await {
                     Ok(verdict) => self.explained(node, verdict),

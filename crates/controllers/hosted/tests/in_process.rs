@@ -146,6 +146,32 @@ async fn deleted_while_it_is_upgraded_nothing_is_left() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_ready_control_plane_costs_nothing() {
+    let server = server();
+    let mut bench = bench(&server).await;
+    bench.start_as(server.client_as("manager", ["system:masters"]));
+    bench.create(&json!({})).await;
+    bench.until_ready().await;
+    scenarios::quiet(&bench).await;
+
+    server.record().start();
+    let passes = 5;
+    for pass in 0..passes {
+        // It is looked at, and is as it should be.
+        let looked_at = json!({"metadata": {"annotations": {"looked-at": pass.to_string()}}});
+        bench.patch(looked_at).await.unwrap();
+        tokio::time::sleep(Duration::from_hours(1)).await;
+    }
+    let calls = server.record().take().into_iter();
+    let (reads, writes): (Vec<_>, Vec<_>) = calls
+        .filter(|call| call.user == "manager" && call.verb != "watch" && call.resource != "leases")
+        .map(|call| format!("{} {}", call.verb, call.path))
+        .partition(|call| ["get", "list"].iter().any(|verb| call.starts_with(verb)));
+    assert_eq!(writes, Vec::<String>::new());
+    assert!(reads.len() <= 2 * passes, "{reads:?}");
+}
+
 /// What a control plane comes to, but for what differs from run to run by chance: uids, versions, the names of pods
 /// that the world makes, and the contents of keys.
 async fn end_state(bench: &Bench) -> (BTreeSet<String>, Value) {

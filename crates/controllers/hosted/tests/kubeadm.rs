@@ -150,6 +150,8 @@ fn kube_apiserver() {
     let expected = [
         r#"--etcd-cafile Some("/etc/kubernetes/pki/etcd/ca.crt") Some("/etc/kubernetes/pki/etcd-ca.crt")"#,
         r#"--etcd-servers Some("https://127.0.0.1:2379") Some("etcd")"#,
+        r#"--shutdown-delay-duration None Some("10s")"#,
+        r#"--shutdown-watch-termination-grace-period None Some("5s")"#,
     ];
     check(API_SERVER, make, &expected, ["/livez", "/readyz"]);
 }

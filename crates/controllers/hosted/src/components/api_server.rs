@@ -17,6 +17,17 @@ use crate::pki::{Leaf, Root, SERVICE_ACCOUNT_PURPOSE};
 /// The port that API servers listen on.
 pub const API_SERVER_PORT: i32 = 6443;
 
+/// How long an API server that is to end goes on as before, in seconds. Whoever passes connections on has this time to
+/// hear that it is not ready any more; then it takes no new ones and tells those that it has to go elsewhere.
+const SHUTDOWN_DELAY: i64 = 10;
+/// The flag that says so, which the spec may give another value: load balancers that ask seldom need longer.
+const SHUTDOWN_DELAY_FLAG: &str = "shutdown-delay-duration";
+/// How long it takes then to end the watches, in seconds. Without this time it would wait for them to end by themselves,
+/// for a minute.
+const WATCHES: i64 = 5;
+/// How long requests that are under way after that have to end, in seconds: `--request-timeout`'s default, and a margin.
+const DRAIN: i64 = 60 + 10;
+
 /// The API servers as they are to be. `advertise` is the address that the hosted cluster's own Service `kubernetes`
 /// leads to: the load balancer's, where it has an IP address.
 pub fn api_server(inputs: &Inputs, settings: &Settings, advertise: Option<IpAddr>) -> Desired {
@@ -29,7 +40,14 @@ pub fn api_server(inputs: &Inputs, settings: &Settings, advertise: Option<IpAddr
         .unwrap_or_default()
         .api_server
         .unwrap_or_default();
-    let args = flags(inputs, advertise).with(&given.pod.container.args);
+    let mut flags = flags(inputs, advertise);
+    let mut delay = SHUTDOWN_DELAY;
+    match given_delay(&given) {
+        Some(given) => delay = given,
+        None => drop(flags.set(SHUTDOWN_DELAY_FLAG, format!("{SHUTDOWN_DELAY}s"))),
+    }
+    flags.set("shutdown-watch-termination-grace-period", format!("{WATCHES}s"));
+    let args = flags.with(&given.pod.container.args);
     let replicas = inputs.spec.replicas();
     let pod = PodSpecification {
         component,
@@ -54,12 +72,25 @@ pub fn api_server(inputs: &Inputs, settings: &Settings, advertise: Option<IpAddr
         spread_keys: &["pod-template-hash"],
         capabilities: &["NET_BIND_SERVICE"],
     };
+    let mut template = template(inputs, pod);
+    if let Some(spec) = &mut template.spec {
+        spec.termination_grace_period_seconds = Some(delay + DRAIN);
+    }
     Desired {
-        deployment: deployment(inputs, component, replicas, template(inputs, pod)),
+        deployment: deployment(inputs, component, replicas, template),
         kubeconfig: None,
         budget: budget(inputs, component, replicas),
         overridden: args.overridden,
     }
+}
+
+/// The delay that the spec gives, in seconds. Of one that can't be read, the program says so.
+fn given_delay(given: &ApiServer) -> Option<i64> {
+    let args = given.pod.container.args.iter();
+    let mut given = args.filter(|(name, _)| name.trim_start_matches('-') == SHUTDOWN_DELAY_FLAG);
+    let (_, value) = given.next()?;
+    let delay = value.parse::<jiff::SignedDuration>().unwrap_or_default();
+    Some(delay.as_secs().clamp(0, i64::from(i32::MAX)))
 }
 
 fn flags(inputs: &Inputs, advertise: Option<IpAddr>) -> Flags {
@@ -155,4 +186,23 @@ fn mounts(given: &ApiServer) -> Vec<(Volume, VolumeMount)> {
         .iter()
         .map(|(name, mount)| volume(name, mount))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specs_delay_counts() {
+        let delay = |name: &str, value: &str| {
+            let mut given = ApiServer::default();
+            let args = &mut given.pod.container.args;
+            args.insert(name.to_owned(), value.to_owned());
+            given_delay(&given)
+        };
+        assert_eq!(delay("v", "4"), None);
+        assert_eq!(delay("shutdown-delay-duration", "1m30s"), Some(90));
+        assert_eq!(delay("--shutdown-delay-duration", "40s"), Some(40));
+        assert_eq!(delay("shutdown-delay-duration", "soon"), Some(0));
+    }
 }
