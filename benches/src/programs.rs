@@ -58,7 +58,8 @@ fn beside(name: &str) -> Result<PathBuf> {
 pub struct Up {
     child: Child,
     lines: mpsc::Receiver<String>,
-    folder: TempDir,
+    /// It goes with it.
+    _folder: TempDir,
     /// The kubeconfig of the management cluster.
     pub kubeconfig: PathBuf,
 }
@@ -89,7 +90,7 @@ impl Up {
         let mut up = Self {
             child,
             lines,
-            folder,
+            _folder: folder,
             kubeconfig: PathBuf::new(),
         };
         up.kubeconfig = up.line("export KUBECONFIG=")?.into();
@@ -112,11 +113,6 @@ impl Up {
     /// The process's number.
     pub fn id(&self) -> u32 {
         self.child.id()
-    }
-
-    /// A folder that goes with it.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Has it end as Ctrl-C does.

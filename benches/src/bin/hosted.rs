@@ -55,14 +55,11 @@ fn main() -> Result<()> {
     for _ in 0..ROUNDS {
         let up = Up::start(&binary, BEFORE)?;
         up.line("All was ready")?;
-        let script = up.folder().join("script");
-        own.push(runtime.block_on(ours(&up, 1, 1, Some(&script)))?);
+        let script = tempfile::tempdir().context("failed to make a folder")?;
+        own.push(runtime.block_on(ours(&up, 1, 1, Some(script.path())))?);
         // The script has the machine to itself, as the other had.
-        let kept = tempfile::tempdir().context("failed to make a folder")?;
-        let moved = kept.path().join("script");
-        fs::rename(&script, &moved).context("failed to keep the script")?;
         up.end()?;
-        others.push(theirs(&moved)?);
+        others.push(theirs(script.path())?);
     }
     let over = |of: fn(&Took) -> f64| median(own.iter().zip(&others).map(|(a, b)| of(a) - of(b)).collect());
     figure::at_most("hosted.wall_over_script", over(|took| took.wall), "s", 1.0);
@@ -114,7 +111,7 @@ async fn ours(up: &Up, etcd: usize, api_servers: usize, script: Option<&Path>) -
         }
         wait(start).await?;
     };
-    until_ready(kubeconfig.clone(), start).await?;
+    until_ready(kubeconfig.clone(), start, || Ok(())).await?;
     let took = Took {
         wall: start.elapsed().as_secs_f64(),
         cpu: cpu_of(up.id())? - before,
@@ -165,8 +162,12 @@ fn lead(kubeconfig: &mut Kubeconfig, port: u16) {
     }
 }
 
-/// Waits until an API server says that it is ready.
-async fn until_ready(kubeconfig: Kubeconfig, start: Instant) -> Result<()> {
+/// Waits until an API server says that it is ready, unless what else is to hold does not.
+async fn until_ready(
+    kubeconfig: Kubeconfig,
+    start: Instant,
+    mut holds: impl FnMut() -> Result<()>,
+) -> Result<()> {
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;
     let client = kube::Client::try_from(config)?;
@@ -175,6 +176,7 @@ async fn until_ready(kubeconfig: Kubeconfig, start: Instant) -> Result<()> {
         if client.request_text(request).await.is_ok_and(|text| text == "ok") {
             return Ok(());
         }
+        holds()?;
         wait(start).await?;
     }
 }
@@ -299,7 +301,16 @@ async fn run_script(folder: &Path) -> Result<Took> {
             .with_context(|| format!("failed to start {}", program.display()))?;
         running.push(Ended(child));
     }
-    until_ready(kubeconfig, start).await?;
+    let all_run = || {
+        for (number, Ended(child)) in running.iter_mut().enumerate() {
+            if let Some(status) = child.try_wait().context("failed to look after a program")? {
+                let said = fs::read_to_string(folder.join(format!("{number}.log"))).unwrap_or_default();
+                bail!("a program of the script ended with {status}: {said}");
+            }
+        }
+        Ok(())
+    };
+    until_ready(kubeconfig, start, all_run).await?;
     let wall = start.elapsed().as_secs_f64();
     let mut cpu = 0.0;
     for Ended(child) in &running {
