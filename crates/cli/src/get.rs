@@ -11,7 +11,7 @@ use clusterwright_hosted::access::{self, Identity, LONGEST, SHORTEST};
 use clusterwright_hosted::components::server_url;
 use clusterwright_hosted::names::Names;
 use clusterwright_hosted::pki::Root;
-use clusterwright_hosted::snapshot::owner_cluster;
+use clusterwright_hosted::snapshot::{is_initialized, owner_cluster};
 use clusterwright_runtime::conditions;
 use clusterwright_runtime::config::parse_duration;
 use jiff::Timestamp;
@@ -181,11 +181,10 @@ fn initialized(object: &HostedControlPlane, what: &str) -> Result<()> {
     if object.metadata.deletion_timestamp.is_some() {
         bail!("{what} is being deleted");
     }
-    let status = object.status.clone().unwrap_or_default();
-    let initialization = status.initialization.as_ref();
-    if initialization.and_then(|initialization| initialization.control_plane_initialized) == Some(true) {
+    if is_initialized(object) {
         return Ok(());
     }
+    let status = object.status.clone().unwrap_or_default();
     let why = conditions::get(&status.conditions, "Ready")
         .map(|ready| format!(" ({})", ready.message))
         .unwrap_or_default();

@@ -22,7 +22,7 @@ use crate::pki::{
     judge_service_account,
 };
 use crate::rollout::{self, Rollout};
-use crate::snapshot::Read;
+use crate::snapshot::{self, Read};
 use crate::trouble::trouble;
 use crate::version::{Held, Targets, targets};
 use crate::{Options, etcd, quantity, status};
@@ -272,7 +272,8 @@ impl<'a> Pass<'a> {
         let metadata = self.read.inputs.metadata(name.clone(), None);
         let secret = material.leaf_secret(metadata, present);
         execute::store(self.client, &self.read.inputs, &secret).await?;
-        if state != LeafState::Absent {
+        // At first there is none of any, which is no news.
+        if state != LeafState::Absent || snapshot::is_initialized(&self.read.object) {
             self.notices.push(Notice {
                 warning: false,
                 reason: Reason::CertificateRenewed,
@@ -445,6 +446,7 @@ const fn cause(state: LeafState) -> &'static str {
         LeafState::Ended => "its life was over",
         LeafState::Differs => "its names have changed",
         LeafState::OtherRoot => "its root has changed",
-        LeafState::Good { .. } | LeafState::Absent | LeafState::Unreadable => "it could not be read",
+        LeafState::Absent => "it was gone",
+        LeafState::Good { .. } | LeafState::Unreadable => "it could not be read",
     }
 }

@@ -177,17 +177,20 @@ impl Snapshot {
     /// Whether the cluster has been running with its roots and keys: to make new ones would cut it off. What runs and
     /// its data say so, whatever became of the status.
     pub fn roots_in_use(&self, object: &HostedControlPlane) -> bool {
-        has_run(object) || self.etcd.is_some() || !self.deployments.is_empty() || !self.claims.is_empty()
+        is_initialized(object)
+            || self.etcd.is_some()
+            || !self.deployments.is_empty()
+            || !self.claims.is_empty()
     }
 
     /// Whether no API server of the cluster has answered yet.
     pub fn is_first_start(&self, object: &HostedControlPlane) -> bool {
-        !has_run(object) || !self.deployments.contains_key(&Component::ApiServer)
+        !is_initialized(object) || !self.deployments.contains_key(&Component::ApiServer)
     }
 }
 
-/// Whether the control plane has been seen to work.
-fn has_run(object: &HostedControlPlane) -> bool {
+/// Whether the control plane has ever answered.
+pub fn is_initialized(object: &HostedControlPlane) -> bool {
     let status = object.status.as_ref();
     let initialization = status.and_then(|status| status.initialization.as_ref());
     initialization.and_then(|initialization| initialization.control_plane_initialized) == Some(true)
