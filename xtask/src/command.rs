@@ -17,11 +17,31 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// The cargo that runs us, in the workspace.
+/// The cargo that runs us, in the workspace. It does not inherit what cargo told us of our own package: build scripts
+/// (that of `ring`) run again when these variables change, and all that stands on them is compiled anew.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let ours = |prefix: &&str| name.to_string_lossy().starts_with(prefix);
+        if ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|prefix| ours(&prefix)) {
+            command.env_remove(&name);
+        }
+    }
     command.current_dir(root());
     command
+}
+
+/// A program of the workspace, built. It is built as for the tests, whose dependencies have features of their own, so
+/// that `cargo test` finds what is compiled here and the other way round; with `--package` each would compile it anew.
+pub fn built(name: &str) -> Result<Command> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--workspace", "--bin", name, "--examples"]);
+    if !run(&mut build)? {
+        bail!("failed to build {name}");
+    }
+    let mut program = Command::new(target().join("debug").join(name));
+    program.current_dir(root());
+    Ok(program)
 }
 
 /// Runs to the end; true when it succeeded.

@@ -30,19 +30,9 @@ fn deploy(check: bool) -> Result<bool> {
     if made.exists() {
         fs::remove_dir_all(&made).with_context(|| format!("failed to remove {}", made.display()))?;
     }
-    let mut cargo = command::cargo();
-    cargo
-        .args([
-            "run",
-            "--quiet",
-            "--package",
-            "clusterwright",
-            "--",
-            "manifests",
-            "--output-dir",
-        ])
-        .arg(&made);
-    if !command::run(&mut cargo)? {
+    let mut program = command::built("clusterwright")?;
+    program.args(["manifests", "--output-dir"]).arg(&made);
+    if !command::run(&mut program)? {
         return Ok(false);
     }
     let committed = command::root().join("deploy");
@@ -110,19 +100,10 @@ fn tables(check: bool) -> Result<bool> {
         );
         return Ok(true);
     };
-    let mut cargo = command::cargo();
-    cargo.args([
-        "run",
-        "--quiet",
-        "--package",
-        "clusterwright-apiserver",
-        "--bin",
-        "generate-tables",
-        "--",
-    ]);
-    cargo.arg(documents);
+    let mut program = command::built("generate-tables")?;
+    program.arg(documents);
     if check {
-        cargo.arg("--check");
+        program.arg("--check");
     }
-    command::run(&mut cargo)
+    command::run(&mut program)
 }

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clusterwright_clock::Clock;
-use clusterwright_hosted::HostedControlPlanes;
 use clusterwright_hosted::access::{self, Identity};
 use clusterwright_hosted::pki::{Facts, Leaf};
 use clusterwright_runtime::cache::{Cache, CacheOptions};
@@ -32,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Shorter than `manager` takes: the podlet brings a renewed file at once, a kubelet does not.
 const LIFE: Duration = Duration::from_secs(45);
+/// This program's, which the podlet knows.
+const IMAGE: &str = concat!("ghcr.io/clusterwright/clusterwright:v", env!("CARGO_PKG_VERSION"));
 /// Between two requests, at most.
 const BETWEEN: Duration = Duration::from_millis(20);
 
@@ -48,8 +49,11 @@ async fn manage(client: Client, shutdown: CancellationToken) {
         metrics: manager.metrics().clone(),
         recorder,
     };
-    let reconciler = HostedControlPlanes { leaf_life: LIFE };
-    let controller = clusterwright_hosted::controller_with(&client, reconciler).build(&environment);
+    let options = clusterwright_hosted::Options {
+        leaf_life: LIFE,
+        ..clusterwright_hosted::Options::new(IMAGE, manager.client())
+    };
+    let controller = clusterwright_hosted::controller(&client, options).build(&environment);
     manager.add(cache.runnable()).unwrap();
     manager.add(events).unwrap();
     manager.add(controller).unwrap();
