@@ -23,7 +23,10 @@ pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
         let ours = |prefix: &&str| name.to_string_lossy().starts_with(prefix);
-        if ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|prefix| ours(&prefix)) {
+        if ["CARGO_MANIFEST_", "CARGO_PKG_"]
+            .iter()
+            .any(|prefix| ours(&prefix))
+        {
             command.env_remove(&name);
         }
     }
