@@ -275,6 +275,39 @@ async fn a_volume_follows_its_secret() {
     podlet.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_come_together_are_one_version_of_a_volume() {
+    const CHANGES: usize = 40;
+    let cluster = Cluster::new();
+    let podlet = podlet!(cluster);
+    cluster
+        .create::<Secret>("{metadata: {name: keys}, stringData: {a: before}}")
+        .await;
+    let script = format!(
+        "while [ \"$(cat /keys/a)\" != {CHANGES} ]; do sleep 0.02; done; readlink /keys/..data > /dev/termination-log"
+    );
+    let text = pod("web", &script, "volumeMounts: [{name: keys, mountPath: /keys}]").replace(
+        "spec:",
+        "spec:\n          restartPolicy: Never\n          volumes: [{name: keys, secret: {secretName: keys}}]",
+    );
+    cluster.create::<Pod>(&text).await;
+    cluster.until::<Pod>("web", |pod| phase(pod) == "Running").await;
+    for change in 1..=CHANGES {
+        let next = Patch::Merge(json!({"stringData": {"a": change.to_string()}}));
+        cluster
+            .api::<Secret>()
+            .patch("keys", &PatchParams::default(), &next)
+            .await
+            .unwrap();
+    }
+    let pod = cluster.until::<Pod>("web", |pod| phase(pod) == "Succeeded").await;
+    let shown = container(&pod)["state"]["terminated"]["message"].clone();
+    let version = shown.as_str().and_then(|shown| shown.trim().strip_prefix(".."));
+    let versions: usize = version.unwrap().parse().unwrap();
+    assert!(versions < CHANGES / 2, "{versions} versions were shown");
+    podlet.stop().await;
+}
+
 const CLAIM: &str = "
     metadata: {name: data}
     spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}

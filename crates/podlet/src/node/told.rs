@@ -37,12 +37,9 @@ impl Teller {
         let specs: Vec<&Container> = init
             .chain(spec.iter().flat_map(|spec| &spec.containers))
             .collect();
-        for state in now.init.iter().chain(&now.containers) {
-            let before = self
-                .before
-                .iter()
-                .flat_map(|before| before.init.iter().chain(&before.containers));
-            let before = before.into_iter().find(|before| before.name == state.name);
+        for state in now.all() {
+            let mut before = self.before.iter().flat_map(PodState::all);
+            let before = before.find(|before| before.name == state.name);
             let container = specs.iter().find(|container| container.name == state.name);
             let image = container.and_then(|container| container.image.as_deref());
             for news in news(pod, image.unwrap_or_default(), before, state) {
@@ -55,7 +52,7 @@ impl Teller {
 
     /// Tells that all that runs of a pod is about to be ended.
     pub fn killing(&self, pod: &Pod, now: &PodState) {
-        for container in now.init.iter().chain(&now.containers) {
+        for container in now.all() {
             if matches!(container.state, State::Running { .. }) {
                 let note = format!("Stopping container {}", container.name);
                 self.recorder.normal(pod, "Killing", "Killing", note);

@@ -31,6 +31,10 @@ use crate::{pod, tree};
 const REQUEST: Duration = Duration::from_secs(10);
 /// How long a pod has to end that the server does not have any more.
 const ABANDONED: Duration = Duration::from_secs(2);
+/// The least time between two looks at what volumes are made of; a kubelet lets a minute pass. A program that watches its
+/// files begins to watch the new ones when the old are gone. If those have gone too by then, as they may where several
+/// Secrets of one volume are renewed together, kube-apiserver looks again only after a minute.
+const BETWEEN: Duration = Duration::from_secs(1);
 /// Waits after requests that failed.
 const RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
@@ -66,7 +70,9 @@ pub struct Worker {
     images: Arc<Mutex<BTreeMap<String, String>>>,
     tokens: Arc<Tokens>,
     teller: Teller,
-    /// When volumes are to be written again because they could not be.
+    /// When volumes were last compared with what they are made of.
+    compared: Option<Instant>,
+    /// When they are to be compared again, because they could not be written or it was too early.
     again: Option<Instant>,
 }
 
@@ -121,6 +127,7 @@ impl Worker {
         };
         let (state, _) = watch::channel(state);
         Self {
+            compared: None,
             teller: Teller::new(machine.recorder.clone()),
             machine,
             told,
@@ -296,9 +303,16 @@ impl Worker {
         self.see(pod);
         self.shared.send_replace(self.pod.clone());
         self.again = None;
-        if self.is_kept(&self.state.borrow().clone())
-            && let Err(error) = volumes::write(&self.machine, &self.pod, &self.tokens).await
-        {
+        if !self.is_kept(&self.state.borrow().clone()) {
+            return;
+        }
+        let earliest = self.compared.map(|compared| compared + BETWEEN);
+        if earliest.is_some_and(|earliest| earliest > Instant::now()) {
+            self.again = earliest;
+            return;
+        }
+        self.compared = Some(Instant::now());
+        if let Err(error) = volumes::write(&self.machine, &self.pod, &self.tokens).await {
             self.again = Some(Instant::now() + LONGEST_RETRY);
             let note = room::explained(&self.machine.claims, &error);
             self.teller.warn(&self.pod, "FailedMount", "Updating", note);
@@ -384,16 +398,8 @@ pub async fn delete(machine: &Machine, pod: &Pod) -> Result<(), clusterwright_ru
 
 /// Whether a container has just ended other than well.
 fn has_failed(before: &PodState, now: &PodState) -> bool {
-    let all = |state: &PodState| {
-        state
-            .init
-            .iter()
-            .chain(&state.containers)
-            .cloned()
-            .collect::<Vec<_>>()
-    };
     let failed = |state: &State| matches!(state, State::Terminated(ended) if ended.code != 0);
-    let mut pairs = all(before).into_iter().zip(all(now));
+    let mut pairs = before.all().zip(now.all());
     pairs.any(|(before, now)| failed(&now.state) && before.state != now.state)
 }
 

@@ -116,6 +116,11 @@ impl Terminated {
 }
 
 impl PodState {
+    /// All containers, in order.
+    pub fn all(&self) -> impl Iterator<Item = &ContainerState> {
+        self.init.iter().chain(&self.containers)
+    }
+
     /// A pod none of whose containers has started.
     pub fn new(plan: &PodPlan, started: Timestamp) -> Self {
         let first = if plan.init.is_empty() {
