@@ -22,11 +22,8 @@ pub fn target() -> PathBuf {
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
-        let ours = |prefix: &&str| name.to_string_lossy().starts_with(prefix);
-        if ["CARGO_MANIFEST_", "CARGO_PKG_"]
-            .iter()
-            .any(|prefix| ours(&prefix))
-        {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
             command.env_remove(&name);
         }
     }

@@ -27,8 +27,6 @@ use super::plan::{Member, View};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// An answer is at most this long.
 const LONGEST: usize = 1 << 20;
-/// The port, as port-forward wants it.
-const PORT: u16 = CLIENT_PORT.cast_unsigned() as u16;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -90,9 +88,10 @@ impl PortForward {
         if ok {
             return serde_json::from_slice(&answer).map_err(|_| MembershipError::Malformed(request));
         }
-        let message = serde_json::from_slice::<Refusal>(&answer)
-            .map(|refusal| refusal.message)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&answer).into_owned());
+        let message = serde_json::from_slice::<Refusal>(&answer).map_or_else(
+            |_| String::from_utf8_lossy(&answer).into_owned(),
+            |refusal| refusal.message,
+        );
         Err(MembershipError::Refused { request, message })
     }
 
@@ -103,8 +102,10 @@ impl PortForward {
         body: Value,
     ) -> Result<(bool, Bytes), BoxError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &at.namespace);
-        let mut forwarder = pods.portforward(&at.pod, &[PORT]).await?;
-        let stream = forwarder.take_stream(PORT).ok_or("the port was not forwarded")?;
+        let mut forwarder = pods.portforward(&at.pod, &[CLIENT_PORT]).await?;
+        let stream = forwarder
+            .take_stream(CLIENT_PORT)
+            .ok_or("the port was not forwarded")?;
         let name = ServerName::try_from(at.host.clone())?;
         let tls = TlsConnector::from(Arc::new(trust(&at.credentials)?))
             .connect(name, stream)
@@ -114,7 +115,7 @@ impl PortForward {
             // The pod's own words say more than that the stream ended.
             Err(error) => {
                 let said = forwarder
-                    .take_error(PORT)
+                    .take_error(CLIENT_PORT)
                     .and_then(|said| said.now_or_never().flatten());
                 return Err(said.map_or_else(|| error.into(), BoxError::from));
             }

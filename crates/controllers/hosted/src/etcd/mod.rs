@@ -45,8 +45,8 @@ pub const MOST_MEMBERS: i32 = 3;
 /// The size of a volume to start with, where the controller chooses it.
 pub const INITIAL_VOLUME_SIZE: &str = "1Gi";
 
-const CLIENT_PORT: i32 = 2379;
-const PEER_PORT: i32 = 2380;
+const CLIENT_PORT: u16 = 2379;
+const PEER_PORT: u16 = 2380;
 const METRICS_PORT: i32 = 2381;
 const VOLUME: &str = "etcd-data";
 const VOLUME_DIR: &str = "/var/lib/etcd";
@@ -201,7 +201,7 @@ pub fn etcd(inputs: &Inputs, settings: Settings<'_>) -> Desired {
         requests: &[("cpu", "100m"), ("memory", "100Mi")],
         args: args.args,
         priority_class: given.priority_class_name.clone(),
-        ports: vec![("client", CLIENT_PORT), ("peer", PEER_PORT)],
+        ports: vec![("client", CLIENT_PORT.into()), ("peer", PEER_PORT.into())],
         probes: Probes {
             scheme: "HTTP",
             port: METRICS_PORT,
@@ -354,11 +354,11 @@ fn leaf(inputs: &Inputs, leaf: Leaf) -> Source {
 }
 
 fn service(inputs: &Inputs) -> Service {
-    let port = |name: &str, port: i32| ServicePort {
+    let port = |name: &str, port: u16| ServicePort {
         name: Some(name.to_owned()),
-        port,
+        port: port.into(),
         protocol: Some("TCP".to_owned()),
-        target_port: Some(IntOrString::Int(port)),
+        target_port: Some(IntOrString::Int(port.into())),
         ..ServicePort::default()
     };
     Service {
