@@ -11,52 +11,24 @@ use std::time::{Duration, Instant};
 
 use clusterwright_hosted::access::{self, Identity};
 use clusterwright_testkit::{require, tools};
+use common::control_plane::{self, kubectl};
+use common::hosted::PROGRAMS;
 use common::{PATIENCE, Running, clusterwright};
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-/// The programs of the example's control plane.
-const COMPONENTS: [&str; 4] = [
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-];
-
-/// A control plane of one API server.
-const SMALL: &str = "
-apiVersion: cluster.x-k8s.io/v1beta2
-kind: Cluster
-metadata: {name: small}
-spec:
-  controlPlaneRef: {apiGroup: controlplane.cluster.x-k8s.io, kind: HostedControlPlane, name: small}
----
-apiVersion: controlplane.cluster.x-k8s.io/v1alpha1
-kind: HostedControlPlane
-metadata: {name: small}
-spec: {version: v1.36.3, replicas: 1}
-";
-
 fn up(temporary: &Path, more: &[&str]) -> Running {
     let manifest = temporary.with_extension("yaml");
-    std::fs::write(&manifest, SMALL).unwrap();
+    std::fs::write(
+        &manifest,
+        control_plane::manifest("small", "{version: v1.36.3, replicas: 1}"),
+    )
+    .unwrap();
     let manifest = manifest.to_str().unwrap().to_owned();
     let mut command = clusterwright(&[&["up", "--pods", "process", "-f", &manifest], more].concat());
     command.env("TMPDIR", temporary);
     Running::start(command)
-}
-
-fn kubectl(kubeconfig: &str, args: &[&str]) -> String {
-    let program = tools::find("kubectl").unwrap();
-    let output = Command::new(program)
-        .args(["--kubeconfig", kubeconfig, "--cache-dir", "/dev/null"])
-        .args(args)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn entries(folder: &Path) -> usize {
@@ -65,7 +37,7 @@ fn entries(folder: &Path) -> usize {
 
 #[test]
 fn kubectl_is_answered_by_both_clusters_and_nothing_is_left_behind() {
-    for name in COMPONENTS.iter().chain(&["kubectl"]) {
+    for name in PROGRAMS.iter().chain(&["kubectl"]) {
         require!(tools::find(name));
     }
     let temporary = tempfile::tempdir().unwrap();
@@ -173,7 +145,7 @@ fn anonymous(kubeconfig: &str) -> u16 {
 
 #[test]
 fn what_a_killed_one_left_is_removed_by_the_next() {
-    for name in COMPONENTS {
+    for name in PROGRAMS {
         require!(tools::find(name));
     }
     let temporary = tempfile::tempdir().unwrap();

@@ -4,8 +4,6 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod common;
-#[path = "common/processes.rs"]
-mod processes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,12 +17,13 @@ use clusterwright_runtime::controller::Environment;
 use clusterwright_runtime::events::Recorder;
 use clusterwright_runtime::manager::{Manager, Options};
 use clusterwright_testkit::{require, tools};
+use common::hosted::{COMES_BACK, PAUSE, PROGRAMS, client};
+use common::processes::{Processes, control_plane, until_available, url};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, ListParams, PostParams, ResourceExt};
 use kube::config::Kubeconfig;
-use processes::{COMES_BACK, PAUSE, PROGRAMS, Processes, control_plane, until_available, url};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -111,7 +110,7 @@ async fn certificates_are_renewed_while_requests_go_on_and_no_pod_restarts() {
     let identity = Identity::default();
     let made = access::kubeconfig(name, &url, &root, &identity, Timestamp::now(), hour).unwrap();
     let kubeconfig = Kubeconfig::from_yaml(&made.text).unwrap();
-    let hosted = processes::client(kubeconfig.clone()).await;
+    let hosted = client(kubeconfig.clone()).await;
     let (before, first) = (pods(&management).await, ends(&management, name).await);
     assert!(before.len() >= 4, "{before:?}");
 
@@ -126,7 +125,7 @@ async fn certificates_are_renewed_while_requests_go_on_and_no_pod_restarts() {
         maps.create(&PostParams::default(), &map).await.unwrap();
         // Through a connection of its own, whose handshake shows what is served.
         if requests % 50 == 0 {
-            let fresh = processes::client(kubeconfig.clone()).await;
+            let fresh = client(kubeconfig.clone()).await;
             Api::<ConfigMap>::default_namespaced(fresh)
                 .get(&number)
                 .await

@@ -6,143 +6,14 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use clusterwright_api::{HostedControlPlane, cluster_crd};
-use clusterwright_podlet::network::objects::host_ports;
-use clusterwright_testkit::process::free_port;
 use clusterwright_testkit::{require, tools};
-use common::hosted::{COMES_BACK, PAUSE, Writer, client};
-use common::{Running, clusterwright};
-use k8s_openapi::api::core::v1::{Secret, Service};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
-use kube::config::Kubeconfig;
-use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
-
-const NODE: &str = "machine";
-
-/// The three processes.
-struct Processes {
-    folder: PathBuf,
-    port: u16,
-    kubeconfig: String,
-}
-
-impl Processes {
-    fn api_server(&self) -> Running {
-        let (data, listen) = (self.folder.join("data"), format!("127.0.0.1:{}", self.port));
-        let args = ["apiserver", "--bind-to", NODE, "--listen", &listen, "--data-dir"];
-        let mut server = Running::start(clusterwright(&[&args[..], &[data.to_str().unwrap()]].concat()));
-        assert_eq!(server.line("export KUBECONFIG="), self.kubeconfig);
-        server
-    }
-
-    fn podlet(&self) -> Running {
-        let state = self.folder.join("podlet");
-        let args = ["podlet", "--node-name", NODE, "--kubeconfig", &self.kubeconfig];
-        let state = ["--state-dir", state.to_str().unwrap()];
-        let mut podlet = Running::start(clusterwright(&[&args[..], &state].concat()));
-        podlet.line("# node machine ");
-        podlet
-    }
-
-    fn manager(&self) -> Running {
-        let ports = [free_port().unwrap(), free_port().unwrap()].map(|port| format!("127.0.0.1:{port}"));
-        let args = [
-            "manager",
-            "--leader-elect=false",
-            "--kubeconfig",
-            &self.kubeconfig,
-        ];
-        let more = [
-            "--metrics-bind-address",
-            &ports[0],
-            "--health-probe-bind-address",
-            &ports[1],
-        ];
-        Running::start(clusterwright(&[&args[..], &more].concat()))
-    }
-}
-
-/// Makes a control plane of one API server, as Cluster API's core manager would see to it.
-async fn control_plane(client: &Client, name: &str) {
-    let objects = Api::<HostedControlPlane>::default_namespaced(client.clone());
-    let object: HostedControlPlane = serde_json::from_value(json!({
-        "metadata": {"name": name}, "spec": {"version": "v1.36.3", "replicas": 1},
-    }))
-    .unwrap();
-    objects.create(&PostParams::default(), &object).await.unwrap();
-    let kind = ApiResource::erase::<clusterwright_api::Cluster>(&());
-    let clusters = Api::<DynamicObject>::default_namespaced_with(client.clone(), &kind);
-    let cluster: DynamicObject = serde_json::from_value(json!({
-        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": {"name": name},
-        "spec": {"controlPlaneRef": {"apiGroup": "controlplane.cluster.x-k8s.io",
-            "kind": "HostedControlPlane", "name": name}},
-    }))
-    .unwrap();
-    let cluster = clusters.create(&PostParams::default(), &cluster).await.unwrap();
-    let owner = json!({"metadata": {"ownerReferences": [{"apiVersion": "cluster.x-k8s.io/v1beta2",
-        "kind": "Cluster", "name": name, "uid": cluster.metadata.uid, "controller": true}],
-        "labels": {"cluster.x-k8s.io/cluster-name": name}}});
-    let owner = Patch::Merge(owner);
-    objects
-        .patch(name, &PatchParams::default(), &owner)
-        .await
-        .unwrap();
-}
-
-async fn until_available(client: &Client, name: &str) {
-    let objects = Api::<HostedControlPlane>::default_namespaced(client.clone());
-    let available = async {
-        loop {
-            let object = objects
-                .get(name)
-                .await
-                .map(|object| serde_json::to_value(object).unwrap());
-            let conditions = object
-                .as_ref()
-                .ok()
-                .and_then(|object| object["status"]["conditions"].as_array());
-            let holds = |condition: &Value| condition["type"] == "Available" && condition["status"] == "True";
-            if conditions.is_some_and(|conditions| conditions.iter().any(holds)) {
-                return;
-            }
-            sleep(PAUSE).await;
-        }
-    };
-    let in_time = timeout(COMES_BACK, available).await.is_ok();
-    let object = objects.get(name).await.map(|object| object.status);
-    assert!(in_time, "{object:#?}");
-}
-
-/// The hosted cluster, as it is reached from this machine.
-async fn hosted(management: &Client, name: &str) -> Client {
-    let services: Api<Service> = Api::default_namespaced(management.clone());
-    let port = loop {
-        let service = services.get(&format!("s-{name}")).await.unwrap();
-        if let Some(port) = host_ports(&service).get(&6443) {
-            break *port;
-        }
-        sleep(PAUSE).await;
-    };
-    let secrets: Api<Secret> = Api::default_namespaced(management.clone());
-    let secret = secrets.get(&format!("{name}-kubeconfig")).await.unwrap();
-    let mut kubeconfig =
-        Kubeconfig::from_yaml(std::str::from_utf8(&secret.data.unwrap()["value"].0).unwrap()).unwrap();
-    for cluster in kubeconfig
-        .clusters
-        .iter_mut()
-        .filter_map(|named| named.cluster.as_mut())
-    {
-        cluster.server = Some(format!("https://127.0.0.1:{port}"));
-    }
-    client(kubeconfig).await
-}
+use common::Running;
+use common::hosted::{PROGRAMS, Writer};
+use common::processes::{Processes, control_plane, hosted, until_available};
 
 /// The process of a pod's that was started with this argument.
 fn process(argument: &str) -> String {
@@ -182,31 +53,14 @@ fn unique(folder: &Path) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_killed_the_hosted_cluster_comes_back_with_what_it_acknowledged() {
-    for name in [
-        "etcd",
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-    ] {
+    for name in PROGRAMS {
         require!(tools::find(name));
     }
     let folder = tempfile::tempdir().unwrap();
-    let processes = Processes {
-        folder: folder.path().to_owned(),
-        port: free_port().unwrap(),
-        kubeconfig: folder.path().join("data/kubeconfig").to_str().unwrap().to_owned(),
-    };
+    let processes = Processes::new(folder.path());
     let name = unique(folder.path());
     let mut api_server = processes.api_server();
-    let installed =
-        clusterwright(&["install", "--crds-only", "--kubeconfig", &processes.kubeconfig]).output();
-    assert!(installed.unwrap().status.success());
-    let management = client(Kubeconfig::read_from(&processes.kubeconfig).unwrap()).await;
-    let definitions: Api<CustomResourceDefinition> = Api::all(management.clone());
-    definitions
-        .create(&PostParams::default(), &cluster_crd())
-        .await
-        .unwrap();
+    let management = processes.install().await;
     let mut podlet = processes.podlet();
     let mut manager = processes.manager();
     control_plane(&management, &name).await;

@@ -7,18 +7,16 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 use std::time::Instant;
 
 use clusterwright_api::{HostedControlPlane, meta};
 use clusterwright_testkit::{require, tools};
-use common::hosted::{COMES_BACK, PAUSE, Writer, client};
-use common::{Running, clusterwright};
+use common::control_plane::{Management, condition};
+use common::hosted::{COMES_BACK, PAUSE, Writer};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, ResourceExt};
-use kube::config::Kubeconfig;
+use kube::api::{Api, DeleteParams, ListParams, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -28,87 +26,6 @@ const NEW: &str = "v1.36.3";
 const NEW_ETCD: &str = "3.6.8-0";
 const NAME: &str = "grows";
 const FOLLOWERS: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
-
-const MANIFEST: &str = "
-apiVersion: cluster.x-k8s.io/v1beta2
-kind: Cluster
-metadata: {name: grows}
-spec:
-  controlPlaneRef: {apiGroup: controlplane.cluster.x-k8s.io, kind: HostedControlPlane, name: grows}
----
-apiVersion: controlplane.cluster.x-k8s.io/v1alpha1
-kind: HostedControlPlane
-metadata: {name: grows}
-spec: {version: v1.35.4, replicas: 1}
-";
-
-/// The management cluster.
-struct Management {
-    kubeconfig: String,
-    objects: Api<HostedControlPlane>,
-    pods: Api<Pod>,
-}
-
-impl Management {
-    async fn patch(&self, patch: Value) {
-        let patch = Patch::Merge(patch);
-        let patched = self.objects.patch(NAME, &PatchParams::default(), &patch).await;
-        patched.unwrap();
-    }
-
-    async fn object(&self) -> Value {
-        serde_json::to_value(self.objects.get(NAME).await.unwrap()).unwrap()
-    }
-
-    /// Waits until this holds of the control plane, and looks at its pods meanwhile.
-    async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool, mut look: impl FnMut(&Pods)) -> Value {
-        let start = Instant::now();
-        loop {
-            look(&self.pods().await);
-            let object = self.object().await;
-            if holds(&object) {
-                return object;
-            }
-            let in_time = start.elapsed() < COMES_BACK;
-            assert!(in_time, "{what} did not come about: {:#}", object["status"]);
-            sleep(PAUSE).await;
-        }
-    }
-
-    /// Waits until all is as the spec wants it.
-    async fn until_ready(&self, what: &str, look: impl FnMut(&Pods)) -> Value {
-        let ready = |object: &Value| {
-            let ready = condition(object, "Ready");
-            ready["status"] == "True" && ready["observedGeneration"] == object["metadata"]["generation"]
-        };
-        self.until(what, ready, look).await
-    }
-
-    async fn pods(&self) -> Pods {
-        let of_cluster = ListParams::default().labels(&format!("{}={NAME}", meta::CLUSTER_NAME_LABEL));
-        Pods(self.pods.list(&of_cluster).await.unwrap().items)
-    }
-
-    /// As a user reads it.
-    fn described(&self) -> String {
-        let program = tools::find("kubectl").unwrap();
-        let output = Command::new(program)
-            .args(["--kubeconfig", &self.kubeconfig, "--cache-dir", "/dev/null"])
-            .args(["describe", "hostedcontrolplane", NAME])
-            .output()
-            .unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
-    let conditions = object["status"]["conditions"].as_array();
-    let mut conditions = conditions.into_iter().flatten();
-    conditions
-        .find(|condition| condition["type"] == kind)
-        .unwrap_or(&Value::Null)
-}
 
 /// The pods of the control plane at one time.
 struct Pods(Vec<Pod>);
@@ -129,6 +46,11 @@ impl Pods {
         let mut pods = self.of(component);
         pods.retain(|pod| clusterwright_hosted::rollout::is_ready(pod));
         pods
+    }
+
+    async fn now(management: &Management) -> Self {
+        let of_cluster = ListParams::default().labels(&format!("{}={NAME}", meta::CLUSTER_NAME_LABEL));
+        Self(management.api::<Pod>().list(&of_cluster).await.unwrap().items)
     }
 
     fn uids(&self) -> BTreeSet<String> {
@@ -227,26 +149,17 @@ async fn a_hosted_cluster_is_upgraded_in_order_and_what_can_not_run_stops_at_the
     }
     require!(tools::find("kubectl"));
     let temporary = tempfile::tempdir().unwrap();
-    let manifest = temporary.path().join("manifest.yaml");
-    std::fs::write(&manifest, MANIFEST).unwrap();
-    let mut command = clusterwright(&["up", "--pods", "process", "-f", manifest.to_str().unwrap()]);
-    command.env("TMPDIR", temporary.path());
-    let mut running = Running::start(command);
-    let kubeconfig = running.line("export KUBECONFIG=");
-    let hosted = running.line("export KUBECONFIG=");
-    let hosted = Kubeconfig::read_from(hosted.split_once("  # ").unwrap().0).unwrap();
-    let hosted = client(hosted).await;
-    let as_user = client(Kubeconfig::read_from(&kubeconfig).unwrap()).await;
-    let management = Management {
-        kubeconfig,
-        objects: Api::default_namespaced(as_user.clone()),
-        pods: Api::default_namespaced(as_user),
-    };
+    let (running, management, hosted) = Management::up(
+        temporary.path(),
+        NAME,
+        &format!("{{version: {OLD}, replicas: 1}}"),
+    )
+    .await;
     let writer = Writer::start(hosted.clone());
     writer.goes_on("the start").await;
 
     management.patch(json!({"spec": {"replicas": 3}})).await;
-    management.until_ready("three API servers", |_| {}).await;
+    management.until_ready("three API servers", async || {}).await;
     writer.goes_on("there are three API servers").await;
 
     upgrade(&management, &hosted).await;
@@ -254,30 +167,27 @@ async fn a_hosted_cluster_is_upgraded_in_order_and_what_can_not_run_stops_at_the
     what_can_not_run(&management, &writer).await;
 
     management.patch(json!({"spec": {"replicas": 1}})).await;
-    management.until_ready("one API server", |_| {}).await;
-    assert_eq!(management.pods().await.ready("kube-apiserver").len(), 1);
+    management.until_ready("one API server", async || {}).await;
+    assert_eq!(Pods::now(&management).await.ready("kube-apiserver").len(), 1);
     writer.goes_on("there is one API server").await;
 
     // Deleted while its pods are replaced.
     drop(writer);
-    let before = management.pods().await.uids();
+    let before = Pods::now(&management).await.uids();
     management
         .patch(json!({"spec": {"deployment": {"apiServer": {"args": {"v": "1"}}}}}))
         .await;
-    while management.pods().await.uids() == before {
+    while Pods::now(&management).await.uids() == before {
         sleep(PAUSE).await;
     }
-    management
-        .objects
-        .delete(NAME, &DeleteParams::default())
-        .await
-        .unwrap();
+    let objects = management.api::<HostedControlPlane>();
+    objects.delete(NAME, &DeleteParams::default()).await.unwrap();
     let start = Instant::now();
-    while management.objects.get_opt(NAME).await.unwrap().is_some() {
+    while objects.get_opt(NAME).await.unwrap().is_some() {
         assert!(start.elapsed() < COMES_BACK, "it does not go");
         sleep(PAUSE).await;
     }
-    assert_eq!(management.pods().await.uids(), BTreeSet::new());
+    assert_eq!(Pods::now(&management).await.uids(), BTreeSet::new());
 
     running.signal("TERM");
     let (status, said) = running.end();
@@ -285,8 +195,7 @@ async fn a_hosted_cluster_is_upgraded_in_order_and_what_can_not_run_stops_at_the
 }
 
 async fn upgrade(management: &Management, hosted: &Client) {
-    let before: BTreeSet<String> = management
-        .pods()
+    let before: BTreeSet<String> = Pods::now(management)
         .await
         .0
         .iter()
@@ -301,7 +210,7 @@ async fn upgrade(management: &Management, hosted: &Client) {
     let mut order = Order::default();
     management.patch(json!({"spec": {"version": NEW}})).await;
     let object = management
-        .until_ready("the upgrade", |pods| order.look(pods))
+        .until_ready("the upgrade", async || order.look(&Pods::now(management).await))
         .await;
     assert!(order.api_servers_began && order.followers_began);
     assert_eq!(object["status"]["version"], NEW);
@@ -321,7 +230,7 @@ async fn upgrade(management: &Management, hosted: &Client) {
 /// A version that is not there and an argument that is not known: what runs goes on, the user is told why, and the way
 /// back restarts nothing.
 async fn what_can_not_run(management: &Management, writer: &Writer) {
-    let good = management.pods().await.uids();
+    let good = Pods::now(management).await.uids();
     for (bad, back, reason, told) in [
         (
             json!({"version": "v1.36.99"}),
@@ -346,7 +255,7 @@ async fn what_can_not_run(management: &Management, writer: &Writer) {
     ] {
         management.patch(json!({"spec": bad})).await;
         let is_told = |object: &Value| condition(object, "APIServerReady")["reason"] == reason;
-        let object = management.until(reason, is_told, |_| {}).await;
+        let object = management.until(reason, is_told, async || {}).await;
         assert_eq!(condition(&object, "Available")["status"], "True");
         assert_eq!(object["status"]["version"], NEW);
         let described = management.described();
@@ -354,16 +263,16 @@ async fn what_can_not_run(management: &Management, writer: &Writer) {
             assert!(described.contains(words), "{words:?} is not in {described}");
         }
         writer.goes_on(reason).await;
-        let pods = management.pods().await;
+        let pods = Pods::now(management).await;
         assert!(good.is_subset(&pods.uids()), "{reason}: what ran was touched");
         assert_eq!(pods.of("kube-apiserver").len(), 4, "{reason}");
         assert_eq!(pods.0.len(), good.len() + 1, "{reason}");
 
         management.patch(json!({"spec": back})).await;
-        management.until_ready("the way back", |_| {}).await;
+        management.until_ready("the way back", async || {}).await;
         let gone = |pods: &Pods| pods.uids() == good;
         let start = Instant::now();
-        while !gone(&management.pods().await) {
+        while !gone(&Pods::now(management).await) {
             assert!(
                 start.elapsed() < COMES_BACK,
                 "{reason}: the way back restarted something"

@@ -13,6 +13,13 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+/// The programs of a control plane.
+pub const PROGRAMS: [&str; 4] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
 /// How long the cluster may take to come back.
 pub const COMES_BACK: Duration = Duration::from_secs(120);
 /// How long to wait between two looks.

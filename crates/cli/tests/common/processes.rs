@@ -1,36 +1,22 @@
 //! API server, manager and podlet as processes of their own.
 
-#![allow(dead_code, reason = "each test file uses a part")]
-
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clusterwright_api::{HostedControlPlane, cluster_crd};
 use clusterwright_podlet::network::objects::host_ports;
 use clusterwright_testkit::process::free_port;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::common::{Running, clusterwright};
-
-/// The programs of a control plane.
-pub const PROGRAMS: [&str; 4] = [
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-];
+use super::hosted::{COMES_BACK, PAUSE, client};
+use super::{Running, clusterwright};
 
 const NODE: &str = "machine";
-/// How long the cluster may take to come back.
-pub const COMES_BACK: Duration = Duration::from_secs(120);
-pub const PAUSE: Duration = Duration::from_millis(50);
-
 /// The three processes.
 pub struct Processes {
     folder: PathBuf,
@@ -93,14 +79,6 @@ impl Processes {
         ];
         Running::start(clusterwright(&[&args[..], &more].concat()))
     }
-}
-
-pub async fn client(kubeconfig: Kubeconfig) -> Client {
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    let mut config = config.unwrap();
-    config.default_retry = false;
-    config.read_timeout = Some(Duration::from_secs(5));
-    Client::try_from(config).unwrap()
 }
 
 /// Makes a control plane of one API server, as Cluster API's core manager would see to it.
@@ -167,9 +145,9 @@ pub async fn url(client: &Client, name: &str) -> String {
 }
 
 /// The hosted cluster, by its administrator's kubeconfig.
-pub async fn hosted(client: &Client, name: &str) -> Client {
-    let url = url(client, name).await;
-    let secrets: Api<Secret> = Api::default_namespaced(client.clone());
+pub async fn hosted(management: &Client, name: &str) -> Client {
+    let url = url(management, name).await;
+    let secrets: Api<Secret> = Api::default_namespaced(management.clone());
     let secret = secrets.get(&format!("{name}-kubeconfig")).await.unwrap();
     let mut kubeconfig =
         Kubeconfig::from_yaml(std::str::from_utf8(&secret.data.unwrap()["value"].0).unwrap()).unwrap();
@@ -180,5 +158,5 @@ pub async fn hosted(client: &Client, name: &str) -> Client {
     {
         cluster.server = Some(url.clone());
     }
-    self::client(kubeconfig).await
+    client(kubeconfig).await
 }
