@@ -313,6 +313,19 @@ const CLAIM: &str = "
     spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 ";
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_there_before_the_class_gets_it() {
+    let cluster = Cluster::new();
+    let claim = cluster.create::<PersistentVolumeClaim>(CLAIM).await;
+    assert_eq!(claim.spec.unwrap().storage_class_name, None);
+    cluster.create::<Pod>(&counting("one")).await;
+    let podlet = podlet!(cluster);
+    cluster.until::<Pod>("one", is_ready).await;
+    let claim = cluster.api::<PersistentVolumeClaim>().get("data").await.unwrap();
+    assert_eq!(claim.spec.unwrap().storage_class_name.as_deref(), Some(CLASS));
+    podlet.stop().await;
+}
+
 /// A pod that counts in its claim, and says how far it has come by its name for its last words.
 fn counting(name: &str) -> String {
     let script = format!("echo {name} >> /data/names; cat /data/names > /dev/termination-log; {SLEEP}");

@@ -88,5 +88,16 @@ pub fn become_program(process: &Process, streams: Streams) -> Result<(), Failure
         .env_clear()
         .envs(&process.env)
         .exec();
-    Err(Failure::of(format!("start {program}"), failed))
+    Err(Failure::of(starting(program, &failed), failed))
+}
+
+/// What failed. The kernel says of a script without its interpreter that it is not there, and the C library of a file
+/// that is no program, since it tries /bin/sh for that.
+fn starting(program: &str, failed: &io::Error) -> String {
+    if failed.kind() == io::ErrorKind::NotFound && Path::new(program).is_file() {
+        return format!(
+            "start {program}, which is there but is no program for this machine, or its interpreter is missing"
+        );
+    }
+    format!("start {program}")
 }

@@ -29,6 +29,9 @@ pub const PROVISIONER: &str = "podlet.clusterwright.dev/folder";
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// What says for which node the scheduler wants a volume.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// What makes a class the one that claims get which name none, and what claims named theirs by before they had a field.
+const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
+const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 /// What says on which node a volume is.
 const HOSTNAME: &str = "kubernetes.io/hostname";
 /// The index of volumes by claim.
@@ -150,7 +153,7 @@ pub fn class() -> StorageClass {
     let class = json!({
         "metadata": {
             "name": CLASS,
-            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            "annotations": {DEFAULT: "true"},
         },
         "provisioner": PROVISIONER,
         "reclaimPolicy": "Delete",
@@ -207,11 +210,13 @@ impl Claims {
             .as_ref()
             .is_some_and(|status| status.phase.as_deref() == Some("Bound"));
         let another = spec.volume_name.as_deref().is_some_and(|volume| volume != name);
-        if bound
-            || another
-            || claim.metadata.deletion_timestamp.is_some()
-            || !self.is_wanted(cx, request, claim)?
-        {
+        if bound || another || claim.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        if spec.storage_class_name.is_none() && !claim.annotations().contains_key(OLD_CLASS) {
+            return self.give_class(cx, request, claim).await;
+        }
+        if !self.is_wanted(cx, request, claim)? {
             return Ok(());
         }
         if spec.volume_mode.as_deref() == Some("Block") {
@@ -240,6 +245,29 @@ impl Claims {
         if node_of(&volume) == Some(&*self.machine.node) {
             self.bind(cx, request, claim, &volume).await?;
         }
+        Ok(())
+    }
+
+    /// Gives a claim that names no class the podlet's, where that is the default: there was none when it was made. A
+    /// volume controller does the same.
+    async fn give_class(
+        &self,
+        cx: &Context,
+        request: &Request<PersistentVolumeClaim>,
+        claim: &PersistentVolumeClaim,
+    ) -> Result<(), ClaimError> {
+        let class: Option<StorageClass> = cx.client().get(&ObjectKey::cluster(CLASS))?;
+        let default = class.and_then(|class| class.annotations().get(DEFAULT).cloned());
+        if default.as_deref() != Some("true") {
+            return Ok(());
+        }
+        let named = Patch::Merge(json!({
+            "metadata": {"uid": claim.metadata.uid},
+            "spec": {"storageClassName": CLASS},
+        }));
+        cx.client()
+            .patch::<PersistentVolumeClaim, _>(request.key(), &named)
+            .await?;
         Ok(())
     }
 
