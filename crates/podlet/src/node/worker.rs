@@ -236,7 +236,8 @@ impl Worker {
 
     /// Heeds what the server says; whether the pod is gone.
     fn listen(&mut self) -> bool {
-        let told = self.told.borrow_and_update().clone();
+        // Not as seen: who waits for a change brings volumes up to it too.
+        let told = self.told.borrow().clone();
         match told {
             Told::Gone => {
                 self.stop(ABANDONED);
