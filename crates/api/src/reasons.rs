@@ -63,6 +63,8 @@ words! {
         ContainerFailed = "ContainerFailed",
         /// No node takes a pod; the message says what nodes lack.
         PodUnschedulable = "PodUnschedulable",
+        /// A pod that worked runs on but is not ready any more.
+        PodUnhealthy = "PodUnhealthy",
         /// A member of etcd was added, got its vote, handed over the lead or was removed.
         EtcdMembersChanged = "EtcdMembersChanged",
 

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use clusterwright_testkit::{require, tools};
 use common::Running;
+use common::control_plane::condition;
 use common::hosted::{PROGRAMS, Writer};
-use common::processes::{Processes, control_plane, hosted, until_available};
+use common::processes::{Processes, control_plane, hosted, until, until_available};
 
 /// The process of a pod's that was started with this argument.
 fn process(argument: &str) -> String {
@@ -29,12 +30,9 @@ fn process(argument: &str) -> String {
         .to_owned()
 }
 
-fn kill(process: &str) {
-    let killed = Command::new("kill")
-        .args(["-s", "KILL", process])
-        .status()
-        .unwrap();
-    assert!(killed.success());
+fn signal(name: &str, process: &str) {
+    let sent = Command::new("kill").args(["-s", name, process]).status();
+    assert!(sent.unwrap().success());
 }
 
 fn killed(mut running: Running) {
@@ -68,11 +66,28 @@ async fn whatever_is_killed_the_hosted_cluster_comes_back_with_what_it_acknowled
 
     let writer = Writer::start(hosted(&management, &name).await);
     writer.goes_on("nothing").await;
+    // One that hangs is not waited for, is told of, and counts again when it goes on.
+    let member = process(&format!("--name={name}-etcd-2"));
+    signal("STOP", &member);
+    writer.goes_on("a member of etcd hangs").await;
+    let hangs = format!("pod {name}-etcd-2 runs but is not ready any more");
+    until(&management, &name, |object| {
+        let ready = condition(object, "Ready");
+        ready["reason"] == "PodUnhealthy" && ready["message"].as_str().unwrap().contains(&hangs)
+    })
+    .await;
+    until_available(&management, &name).await;
+    writer.goes_on("that is told").await;
+    signal("CONT", &member);
+    until(&management, &name, |object| {
+        condition(object, "Ready")["status"] == "True"
+    })
+    .await;
     for member in 0..2 {
-        kill(&process(&format!("--name={name}-etcd-{member}")));
+        signal("KILL", &process(&format!("--name={name}-etcd-{member}")));
         writer.goes_on("a member of etcd").await;
     }
-    kill(&process(&format!("kube-apiserver .*{name}-etcd-0")));
+    signal("KILL", &process(&format!("kube-apiserver .*{name}-etcd")));
     writer.goes_on("the hosted API server").await;
     killed(manager);
     manager = processes.manager();

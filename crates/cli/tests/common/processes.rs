@@ -13,6 +13,7 @@ use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
+use super::control_plane::condition;
 use super::hosted::{COMES_BACK, PAUSE, client};
 use super::{Running, clusterwright};
 
@@ -109,25 +110,25 @@ pub async fn control_plane(client: &Client, name: &str) {
 }
 
 pub async fn until_available(client: &Client, name: &str) {
+    until(client, name, |object| {
+        condition(object, "Available")["status"] == "True"
+    })
+    .await;
+}
+
+/// Waits until this holds of the control plane; a server that does not answer is waited for too.
+pub async fn until(client: &Client, name: &str, holds: impl Fn(&Value) -> bool) {
     let objects = Api::<HostedControlPlane>::default_namespaced(client.clone());
-    let available = async {
+    let held = async {
         loop {
-            let object = objects
-                .get(name)
-                .await
-                .map(|object| serde_json::to_value(object).unwrap());
-            let conditions = object
-                .as_ref()
-                .ok()
-                .and_then(|object| object["status"]["conditions"].as_array());
-            let holds = |condition: &Value| condition["type"] == "Available" && condition["status"] == "True";
-            if conditions.is_some_and(|conditions| conditions.iter().any(holds)) {
+            let object = objects.get(name).await;
+            if object.is_ok_and(|object| holds(&serde_json::to_value(object).unwrap())) {
                 return;
             }
             sleep(PAUSE).await;
         }
     };
-    let in_time = timeout(COMES_BACK, available).await.is_ok();
+    let in_time = timeout(COMES_BACK, held).await.is_ok();
     let object = objects.get(name).await.map(|object| object.status);
     assert!(in_time, "{object:#?}");
 }

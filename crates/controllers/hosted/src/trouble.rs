@@ -1,7 +1,7 @@
 //! Why pods do not come up, as they themselves say it: what a rollout that stands still is to be told of. Pure.
 
 use clusterwright_api::reasons::Reason;
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt as _;
 
 use crate::graph::Why;
@@ -34,6 +34,15 @@ fn of_pod(pod: &Pod, component: Component) -> Option<Why> {
     if let Some(why) = containers.find_map(|container| of_container(pod, container, component)) {
         return Some(why);
     }
+    if has_stopped_answering(status) {
+        return Some(Why::new(
+            Reason::PodUnhealthy,
+            format!(
+                "pod {name} runs but is not ready any more: it hangs, or can't do its work; `kubectl describe pod {name}` \
+                 has what its probes say, and it is restarted when its liveness probe fails too"
+            ),
+        ));
+    }
     let unscheduled = status.conditions.iter().flatten().find(|condition| {
         condition.type_ == "PodScheduled"
             && condition.status == "False"
@@ -44,6 +53,17 @@ fn of_pod(pod: &Pod, component: Component) -> Option<Why> {
         Reason::PodUnschedulable,
         format!("no node takes pod {name}: {message}"),
     ))
+}
+
+/// Whether the pod has been ready since it began to run, and is not now.
+fn has_stopped_answering(status: &PodStatus) -> bool {
+    let since = |kind: &str, is: &str| {
+        let mut conditions = status.conditions.iter().flatten();
+        let condition = conditions.find(|condition| condition.type_ == kind && condition.status == is)?;
+        Some(condition.last_transition_time.as_ref()?.0)
+    };
+    let began = since("Initialized", "True");
+    began.is_some_and(|began| since("Ready", "False").is_some_and(|not_ready| not_ready > began))
 }
 
 fn of_container(pod: &Pod, container: &ContainerStatus, component: Component) -> Option<Why> {
@@ -246,6 +266,26 @@ mod tests {
         going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
         assert_eq!(why(&[ready, going]), None);
         assert_eq!(super::trouble(&[trouble("a", LATE)], Component::Scheduler), None);
+    }
+
+    #[test]
+    fn a_pod_that_has_been_ready_and_is_not_now_is_told_of() {
+        let running = json!({"running": {"startedAt": EARLY}});
+        let with = |ready: &str| {
+            let mut status = container(&running, &json!({}));
+            status["conditions"] = json!([
+                {"type": "Initialized", "status": "True", "lastTransitionTime": EARLY},
+                {"type": "Ready", "status": "False", "lastTransitionTime": ready},
+            ]);
+            why(&[pod("a", EARLY, &status)])
+        };
+        assert_eq!(with(EARLY), None);
+        let (said, message) = with(LATE).unwrap();
+        assert_eq!(said, Reason::PodUnhealthy);
+        assert!(
+            message.starts_with("pod a runs but is not ready any more"),
+            "{message}"
+        );
     }
 
     #[test]
