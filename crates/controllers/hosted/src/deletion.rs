@@ -81,7 +81,12 @@ impl Stages<'_> {
             self.remove::<ConfigMap>(&self.names.workload(component), &mut left)
                 .await?;
         }
-        for name in [self.names.api_service(), self.names.etcd_service()] {
+        let names = self.names;
+        for name in [
+            names.api_service(),
+            names.etcd_service(),
+            names.etcd_client_service(),
+        ] {
             self.remove::<Service>(&name, &mut left).await?;
         }
         let leaves = Leaf::ALL.iter().map(|leaf| self.names.leaf_secret(leaf.name()));

@@ -92,11 +92,14 @@ impl Pass<'_> {
         let settings = etcd::Settings {
             version: &self.targets.etcd,
             size: &size,
+            first_start: self.read.snapshot.is_first_start(&self.read.object),
             replicas: book.replicas(),
             helper_image: &self.helper_image(),
         };
         let desired = etcd::etcd(inputs, settings);
-        execute::apply(self.client, inputs, &desired.service).await?;
+        for service in [&desired.service, &desired.client_service] {
+            execute::apply(self.client, inputs, service).await?;
+        }
         // Before the set, whose pods read it.
         execute::apply(self.client, inputs, &book.write(inputs)).await?;
         let set = execute::apply(self.client, inputs, &desired.stateful_set).await?;

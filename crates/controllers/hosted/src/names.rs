@@ -100,6 +100,11 @@ impl Names {
         bounded("e-", &self.cluster, "-etcd", DNS_LABEL)
     }
 
+    /// The headless Service that API servers reach etcd by.
+    pub fn etcd_client_service(&self) -> String {
+        bounded("e-", &self.cluster, "-etcd-client", DNS_LABEL)
+    }
+
     /// A Secret of the contract: `ca`, `etcd`, `proxy`, `sa`, `kubeconfig`.
     pub fn contract_secret(&self, purpose: &str) -> String {
         format!("{}-{purpose}", self.cluster)
@@ -177,6 +182,7 @@ mod tests {
         assert_eq!(names.workload(Component::Etcd), "dev-etcd");
         assert_eq!(names.api_service(), "s-dev");
         assert_eq!(names.etcd_service(), "e-dev-etcd");
+        assert_eq!(names.etcd_client_service(), "e-dev-etcd-client");
         assert_eq!(names.contract_secret("kubeconfig"), "dev-kubeconfig");
     }
 
@@ -188,7 +194,9 @@ mod tests {
             assert!(a.workload(component).len() + REVISION_SUFFIX <= DNS_LABEL);
             assert_ne!(a.workload(component), b.workload(component));
         }
-        assert!(a.api_service().len() <= DNS_LABEL && a.etcd_service().len() <= DNS_LABEL);
+        for service in [a.api_service(), a.etcd_service(), a.etcd_client_service()] {
+            assert!(service.len() <= DNS_LABEL, "{service}");
+        }
         assert_ne!(a.etcd_service(), b.etcd_service());
         assert!(!a.api_service().contains("--"), "{}", a.api_service());
     }

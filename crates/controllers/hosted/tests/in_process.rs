@@ -95,7 +95,7 @@ scenarios!(
 );
 
 #[tokio::test(start_paused = true)]
-async fn a_new_manager_writes_nothing_that_is_there() {
+async fn a_new_manager_of_another_image_writes_nothing_that_is_there() {
     let server = server();
     let mut bench = bench(&server).await;
     let manager = server.client_as("manager", ["system:masters"]);
@@ -107,6 +107,7 @@ async fn a_new_manager_writes_nothing_that_is_there() {
     tokio::time::sleep(bench.pause * 10).await;
 
     server.record().start();
+    bench.image = "ghcr.io/clusterwright/clusterwright:another";
     bench.start_as(manager);
     scenarios::quiet(&bench).await;
     let calls = server.record().take().into_iter();
@@ -455,9 +456,9 @@ async fn ends_at_each_call(part: &'static str, end: End) {
             bench.spawn(async move {
                 tokio::select! {
                     () = crash.ended() => {}
-                    () = run(client, clock, None, shutdown.clone()) => return,
+                    () = run(client, common::IMAGE, clock, None, shutdown.clone()) => return,
                 }
-                run(next, clock, None, shutdown).await;
+                run(next, common::IMAGE, clock, None, shutdown).await;
             });
         })
         .await;

@@ -42,6 +42,7 @@ fn documents(inputs: &Inputs) -> String {
     add(&mut text, &exposure::service(inputs));
     let etcd = common::etcd(inputs, &version);
     add(&mut text, &etcd.service);
+    add(&mut text, &etcd.client_service);
     add(&mut text, &etcd.stateful_set);
     add(&mut text, &etcd.budget);
     for desired in [

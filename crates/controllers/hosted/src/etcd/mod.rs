@@ -58,6 +58,8 @@ const HELPER: &str = "member";
 pub struct Desired {
     /// The headless Service that gives each member its name.
     pub service: Service,
+    /// The headless Service that API servers reach the members by.
+    pub client_service: Service,
     /// The members.
     pub stateful_set: StatefulSet,
     /// The disruption budget.
@@ -79,7 +81,7 @@ pub fn volume_size(inputs: &Inputs) -> Quantity {
 
 /// The URL at which API servers reach the members: one name for all of them, so that it stays when members come and go.
 pub fn client_url(inputs: &Inputs) -> String {
-    format!("https://{}:{CLIENT_PORT}", service_host(inputs))
+    format!("https://{}:{CLIENT_PORT}", client_host(inputs))
 }
 
 /// The members that there are to be, by their pods' names.
@@ -149,6 +151,7 @@ pub fn certificate_names(inputs: &Inputs) -> LeafNames {
     let mut names: LeafNames = ["localhost", "127.0.0.1", "::1"].into_iter().collect();
     // Of all that there can be, so that no certificate changes with the membership.
     names.add(&service_host(inputs));
+    names.add(&client_host(inputs));
     for member in members(inputs, MOST_MEMBERS) {
         names.add(&host(inputs, &member));
         // As the cluster's DNS completes it.
@@ -164,6 +167,10 @@ fn members(inputs: &Inputs, count: i32) -> Vec<String> {
 
 fn service_host(inputs: &Inputs) -> String {
     format!("{}.{}.svc", inputs.names.etcd_service(), inputs.namespace)
+}
+
+fn client_host(inputs: &Inputs) -> String {
+    format!("{}.{}.svc", inputs.names.etcd_client_service(), inputs.namespace)
 }
 
 /// The name that a member's certificate holds for.
@@ -182,6 +189,8 @@ pub struct Settings<'a> {
     pub version: &'a Version,
     /// The size of volumes.
     pub size: &'a Quantity,
+    /// Whether no API server has answered yet.
+    pub first_start: bool,
     /// So many pods.
     pub replicas: i32,
     /// The image of the pods' first container, which is ours.
@@ -244,6 +253,7 @@ pub fn etcd(inputs: &Inputs, settings: Settings<'_>) -> Desired {
     metadata.annotations = Some([(meta::VERSION_ANNOTATION.to_owned(), version.to_string())].into());
     Desired {
         service: service(inputs),
+        client_service: client_service(inputs, settings.first_start),
         stateful_set: StatefulSet {
             metadata,
             spec: Some(StatefulSetSpec {
@@ -353,8 +363,21 @@ fn leaf(inputs: &Inputs, leaf: Leaf) -> Source {
     )
 }
 
+/// The Service by which members find each other, before any of them is ready.
 fn service(inputs: &Inputs) -> Service {
-    let port = |name: &str, port: u16| ServicePort {
+    let ports = [("client", CLIENT_PORT), ("peer", PEER_PORT)];
+    headless(inputs, inputs.names.etcd_service(), &ports, true)
+}
+
+/// The Service by which API servers find the members that work: a member that hangs takes connections and answers none.
+/// On the first start all members count, since whoever waits for them need not wait for their probes too.
+fn client_service(inputs: &Inputs, first_start: bool) -> Service {
+    let ports = [("client", CLIENT_PORT)];
+    headless(inputs, inputs.names.etcd_client_service(), &ports, first_start)
+}
+
+fn headless(inputs: &Inputs, name: String, ports: &[(&str, u16)], unready: bool) -> Service {
+    let port = |&(name, port): &(&str, u16)| ServicePort {
         name: Some(name.to_owned()),
         port: port.into(),
         protocol: Some("TCP".to_owned()),
@@ -362,12 +385,11 @@ fn service(inputs: &Inputs) -> Service {
         ..ServicePort::default()
     };
     Service {
-        metadata: inputs.metadata(inputs.names.etcd_service(), Some(Component::Etcd)),
+        metadata: inputs.metadata(name, Some(Component::Etcd)),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
-            ports: Some(vec![port("client", CLIENT_PORT), port("peer", PEER_PORT)]),
-            // Members have to find each other before any of them is ready.
-            publish_not_ready_addresses: Some(true),
+            ports: Some(ports.iter().map(port).collect()),
+            publish_not_ready_addresses: Some(unready),
             selector: Some(inputs.names.selector(Component::Etcd)),
             type_: Some("ClusterIP".to_owned()),
             ..ServiceSpec::default()

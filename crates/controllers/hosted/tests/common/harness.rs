@@ -43,6 +43,8 @@ pub struct Bench {
     pub namespace: String,
     pub world: World,
     pub clock: Clock,
+    /// The image of this program that managers put into pods.
+    pub image: &'static str,
     tasks: Vec<JoinHandle<()>>,
     /// How long to wait between two looks.
     pub pause: Duration,
@@ -111,6 +113,7 @@ impl Bench {
             namespace: NAMESPACE.to_owned(),
             world,
             clock,
+            image: IMAGE,
             tasks: Vec::new(),
             pause,
             patience: Duration::from_mins(1),
@@ -129,7 +132,7 @@ impl Bench {
             identity: identity(),
             ..election
         });
-        let run = run(client, self.clock, election, shutdown.clone());
+        let run = run(client, self.image, self.clock, election, shutdown.clone());
         self.tasks.push(tokio::spawn(run));
         shutdown
     }
@@ -315,13 +318,14 @@ pub fn condition<'a>(object: &'a HostedControlPlane, kind: &str) -> Option<&'a C
 /// A manager with the controller, until the token is cancelled.
 pub async fn run(
     client: Client,
+    image: &'static str,
     clock: Clock,
     leader_election: Option<LeaderElection>,
     shutdown: CancellationToken,
 ) {
     let hosted = |client: &Cached, environment: &Environment| {
         // The world's pods are simulated, and etcd with them.
-        let options = clusterwright_hosted::Options::simulated(IMAGE, client.kube().clone());
+        let options = clusterwright_hosted::Options::simulated(image, client.kube().clone());
         clusterwright_hosted::controller(client, options).build(environment)
     };
     run_with(client, clock, leader_election, shutdown, hosted).await;
