@@ -4,7 +4,7 @@ use crate::signals::Signals;
 use crate::{documents, files};
 use anyhow::{Context, Result};
 use clusterwright_apiserver::companions::{Companions, Stages};
-use clusterwright_apiserver::{ApiServer, Builder};
+use clusterwright_apiserver::{ApiServer, Builder, Serving};
 use clusterwright_runtime::telemetry::LogArgs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ enum Beside {
 }
 
 impl Beside {
-    fn companions(self, server: &ApiServer, node: Option<&str>) -> Option<Companions> {
+    fn companions(self, server: &ApiServer, serving: &Serving, node: Option<&str>) -> Option<Companions> {
         let controllers = Stages::controllers_only();
         let stages = match self {
             Self::Controllers => match node {
@@ -80,7 +80,8 @@ impl Beside {
             Self::Simulated => Stages::default(),
             Self::Nothing => return None,
         };
-        Some(Companions::new(server.client(), server.clock()).stages(Some(stages)))
+        let companions = Companions::new(server.client(), server.clock()).root_certificate(serving.ca_pem());
+        Some(companions.stages(Some(stages)))
     }
 }
 
@@ -97,7 +98,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     let kubeconfig = kubeconfig_path(&args)?;
     files::write_private(&kubeconfig, &serving.kubeconfig()?)?;
     let stop = CancellationToken::new();
-    let companions = args.beside.companions(&server, args.bind_to.as_deref());
+    let companions = args.beside.companions(&server, &serving, args.bind_to.as_deref());
     let companions = companions.map(|companions| tokio::spawn(companions.run(stop.clone())));
     println!("export KUBECONFIG={}", kubeconfig.display());
     tracing::info!(address = %serving.address(), "serving");

@@ -1,5 +1,5 @@
 //! Controllers' work beside the server: garbage collection, deletion of namespaces, cluster roles that are gathered of
-//! others, and stages that make workloads live.
+//! others, the certificate that pods know the server by, and stages that make workloads live.
 //!
 //! Each companion is a client of the API like any other and can be switched off; on a real server the controller
 //! manager does the same work. They wait on tokio's clock alone, so that a paused test runs through at once, and
@@ -10,6 +10,7 @@ mod aggregation;
 mod gc;
 mod graph;
 mod namespaces;
+mod root_certificate;
 mod stages;
 
 #[cfg(test)]
@@ -23,7 +24,7 @@ use std::future::Future;
 use std::pin::Pin;
 use tokio_util::sync::CancellationToken;
 
-/// What runs beside a server. By default all of it does but the stages.
+/// What runs beside a server. By default all of it does but what has to be given: stages and certificate.
 #[derive(Clone)]
 pub struct Companions {
     client: kube::Client,
@@ -31,6 +32,7 @@ pub struct Companions {
     garbage_collection: bool,
     namespaces: bool,
     cluster_roles: bool,
+    root_certificate: Option<String>,
     stages: Option<Stages>,
 }
 
@@ -43,6 +45,7 @@ impl Companions {
             garbage_collection: true,
             namespaces: true,
             cluster_roles: true,
+            root_certificate: None,
             stages: None,
         }
     }
@@ -65,6 +68,12 @@ impl Companions {
         self
     }
 
+    /// Publishes this certificate (PEM) to the pods of every namespace: that of who signed the server's.
+    pub fn root_certificate(mut self, pem: impl Into<String>) -> Self {
+        self.root_certificate = Some(pem.into());
+        self
+    }
+
     /// Sets the stages that make workloads live, or none.
     pub fn stages(mut self, stages: Option<Stages>) -> Self {
         self.stages = stages;
@@ -82,6 +91,9 @@ impl Companions {
         }
         if self.cluster_roles {
             running.push(Box::pin(aggregation::run(self.client.clone())));
+        }
+        if let Some(certificate) = self.root_certificate {
+            running.push(Box::pin(root_certificate::run(self.client.clone(), certificate)));
         }
         if let Some(stages) = self.stages {
             running.push(Box::pin(stages::run(self.client.clone(), self.clock, stages)));

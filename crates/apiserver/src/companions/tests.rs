@@ -256,3 +256,37 @@ async fn what_is_switched_off_does_nothing() {
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!is_gone(&api, "child").await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_namespace_has_the_certificate_and_keeps_it() {
+    let server = ApiServer::new();
+    let _running = start(&server, |companions| {
+        companions.root_certificate("the certificate")
+    });
+    let client = server.client();
+    let all: Api<Namespace> = Api::all(client.clone());
+    let team = serde_json::from_value(json!({"metadata": {"name": "team"}})).unwrap();
+    all.create(&PostParams::default(), &team).await.unwrap();
+    for namespace in ["default", "kube-system", "team"] {
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        let is_there = async || {
+            let map = maps.get_opt("kube-root-ca.crt").await.unwrap();
+            map.is_some_and(|map| json!(map.data) == json!({"ca.crt": "the certificate"}))
+        };
+        eventually("published", is_there).await;
+        let other = Patch::Merge(json!({"data": {"ca.crt": "another", "more": "x"}}));
+        maps.patch("kube-root-ca.crt", &PatchParams::default(), &other)
+            .await
+            .unwrap();
+        eventually("set right", is_there).await;
+        maps.delete("kube-root-ca.crt", &DeleteParams::default())
+            .await
+            .unwrap();
+        eventually("published again", is_there).await;
+    }
+    all.delete("team", &DeleteParams::default()).await.unwrap();
+    eventually("the namespace is gone", async || {
+        all.get_opt("team").await.unwrap().is_none()
+    })
+    .await;
+}

@@ -128,7 +128,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         Ok(ready) => {
             let ended = work(
                 &args,
-                &ready.server,
+                (&ready.server, &ready.serving),
                 (ready.pods, ready.etcds),
                 &wanted,
                 (start, &home),
@@ -237,14 +237,16 @@ async fn prepare(args: &Args, wanted: &[Manifest], home: &Home) -> Result<Ready>
 /// Runs the controllers and shows the tree until it is time to end.
 async fn work(
     args: &Args,
-    server: &ApiServer,
+    (server, serving): (&ApiServer, &Serving),
     (pods, etcds): (Pods, Etcds),
     wanted: &[Manifest],
     (start, home): (Instant, &Home),
     interrupted: &CancellationToken,
 ) -> Result<ExitCode> {
     let shutdown = CancellationToken::new();
-    let companions = Companions::new(server.client(), server.clock()).stages(Some(pods.stages()));
+    let companions = Companions::new(server.client(), server.clock())
+        .root_certificate(serving.ca_pem())
+        .stages(Some(pods.stages()));
     let companions = tokio::spawn(companions.run(shutdown.clone()));
     let mut pods = tokio::spawn(pods.run(shutdown.clone()));
     let mut manager = Manager::new(
