@@ -92,7 +92,7 @@ impl Pass<'_> {
         let settings = etcd::Settings {
             version: &self.targets.etcd,
             size: &size,
-            first_start: self.read.snapshot.is_first_start(&self.read.object),
+            unready: !self.read.snapshot.has_answered(&self.read.object),
             replicas: book.replicas(),
             helper_image: &self.helper_image(),
         };

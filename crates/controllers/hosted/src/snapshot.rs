@@ -183,9 +183,14 @@ impl Snapshot {
             || !self.claims.is_empty()
     }
 
-    /// Whether no API server of the cluster has answered yet.
+    /// Whether an API server of the cluster has ever answered, as far as status and workloads tell.
+    pub fn has_answered(&self, object: &HostedControlPlane) -> bool {
+        is_initialized(object) || self.rollout(Component::ApiServer).available > 0
+    }
+
+    /// Whether the API servers are to be made for the first time.
     pub fn is_first_start(&self, object: &HostedControlPlane) -> bool {
-        !is_initialized(object) || !self.deployments.contains_key(&Component::ApiServer)
+        !self.has_answered(object) || !self.deployments.contains_key(&Component::ApiServer)
     }
 }
 

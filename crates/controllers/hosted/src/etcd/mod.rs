@@ -189,8 +189,8 @@ pub struct Settings<'a> {
     pub version: &'a Version,
     /// The size of volumes.
     pub size: &'a Quantity,
-    /// Whether no API server has answered yet.
-    pub first_start: bool,
+    /// Whether API servers find members that are not ready too: until the first of them has answered.
+    pub unready: bool,
     /// So many pods.
     pub replicas: i32,
     /// The image of the pods' first container, which is ours.
@@ -253,7 +253,7 @@ pub fn etcd(inputs: &Inputs, settings: Settings<'_>) -> Desired {
     metadata.annotations = Some([(meta::VERSION_ANNOTATION.to_owned(), version.to_string())].into());
     Desired {
         service: service(inputs),
-        client_service: client_service(inputs, settings.first_start),
+        client_service: client_service(inputs, settings.unready),
         stateful_set: StatefulSet {
             metadata,
             spec: Some(StatefulSetSpec {
@@ -370,10 +370,10 @@ fn service(inputs: &Inputs) -> Service {
 }
 
 /// The Service by which API servers find the members that work: a member that hangs takes connections and answers none.
-/// On the first start all members count, since whoever waits for them need not wait for their probes too.
-fn client_service(inputs: &Inputs, first_start: bool) -> Service {
+/// On the first start those count too that are not ready, since who waits for them need not wait for their probes.
+fn client_service(inputs: &Inputs, unready: bool) -> Service {
     let ports = [("client", CLIENT_PORT)];
-    headless(inputs, inputs.names.etcd_client_service(), &ports, first_start)
+    headless(inputs, inputs.names.etcd_client_service(), &ports, unready)
 }
 
 fn headless(inputs: &Inputs, name: String, ports: &[(&str, u16)], unready: bool) -> Service {
@@ -389,7 +389,8 @@ fn headless(inputs: &Inputs, name: String, ports: &[(&str, u16)], unready: bool)
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             ports: Some(ports.iter().map(port).collect()),
-            publish_not_ready_addresses: Some(unready),
+            // A server keeps no `false`.
+            publish_not_ready_addresses: unready.then_some(true),
             selector: Some(inputs.names.selector(Component::Etcd)),
             type_: Some("ClusterIP".to_owned()),
             ..ServiceSpec::default()

@@ -62,7 +62,7 @@ pub fn etcd(inputs: &Inputs, version: &Version) -> etcd::Desired {
             size: &etcd::volume_size(inputs),
             replicas: i32::try_from(etcd::wanted(inputs).len()).unwrap(),
             helper_image: IMAGE,
-            first_start: true,
+            unready: true,
         },
     )
 }
