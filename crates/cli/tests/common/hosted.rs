@@ -20,8 +20,9 @@ pub const PROGRAMS: [&str; 4] = [
     "kube-controller-manager",
     "kube-scheduler",
 ];
-/// How long the cluster may take to come back.
-pub const COMES_BACK: Duration = Duration::from_secs(120);
+/// How long the cluster may take to come back: connections to a member of etcd that hangs end after 40 s, and it is out
+/// of the way when three of its probes have waited for 15 s.
+pub const COMES_BACK: Duration = Duration::from_secs(240);
 /// How long to wait between two looks.
 pub const PAUSE: Duration = Duration::from_millis(50);
 
